@@ -41,6 +41,7 @@ from seqpipe.config.schema import GROUPS, PANEL
 from seqpipe.display import PlainFormatter
 from seqpipe.errors import ConfigError, did_you_mean
 from seqpipe.processes import ignore_stale_ranks
+from seqpipe.runs.options import SWEEP
 from seqpipe.signals import raise_on_signals
 from seqpipe.terminal import (
     discard_output,
@@ -67,19 +68,26 @@ class Answer(NamedTuple):
 
 
 class Command(NamedTuple):
-    """A command: the module in `seqpipe.commands` that runs it, and the class of its options."""
+    """A command.
+
+    Args:
+        module: in `seqpipe.commands`, which runs it.
+        options: the class of its options.
+        over_sweeps: True if it runs over all runs of a sweep, `run=sweep:latest`.
+    """
 
     module: str
     options: type[Any]
+    over_sweeps: bool = False
 
 
 COMMANDS: dict[str, Command] = {
-    "evaluate": Command("evaluate", Evaluate),
-    "predict": Command("predict", Predict),
+    "evaluate": Command("evaluate", Evaluate, over_sweeps=True),
+    "predict": Command("predict", Predict, over_sweeps=True),
     "translate": Command("translate", Translate),
     "sample": Command("sample", Sample),
     "score": Command("score", Score),
-    "rerun": Command("rerun", Rerun),
+    "rerun": Command("rerun", Rerun, over_sweeps=True),
     "serve": Command("serve", Serve),
     "register": Command("register", Register),
     "export": Command("export", Export),
@@ -179,6 +187,10 @@ def call(name: str, words: Sequence[str]) -> int:
         print_text(help_of(command.options, name))
         return 0
     options = read(command.options, words, name)
+    run = str(getattr(options, "run", ""))
+    if run.startswith(SWEEP) and not command.over_sweeps:
+        able = ", ".join(one for one, known in COMMANDS.items() if known.over_sweeps)
+        raise ConfigError(f"run={run}: names all runs of a sweep; allowed: with {able}")
     raise_on_signals()
     _warn_on_stderr()
     try:

@@ -1,6 +1,7 @@
 """Evaluate a trained model: `python -m seqpipe evaluate run=latest split=test`."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ from seqpipe.console import PlainConsole
 from seqpipe.errors import counted
 from seqpipe.inference.evaluation import Measured
 from seqpipe.inference.generate import Decoding
+from seqpipe.inference.model import Model
 from seqpipe.rules import CLASS_SCORES, best_of
 from seqpipe.runs.measured_data import describe_counts, load_split
 from seqpipe.runs.measurement import measure_input, measure_split
 from seqpipe.runs.open_model import open_model, open_reader, read_language_model
+from seqpipe.runs.options import SWEEP
+from seqpipe.runs.sweep_members import ensemble_or_reason, find_members, open_members
 from seqpipe.tracking.run_additions import add_to_run
+from seqpipe.tracking.run_record import RunRecord
 
 STAGES = {"train": "train", "valid": "val", "test": "test"}
 
@@ -28,7 +33,52 @@ def run(options: Evaluate, root: Path) -> Answer:
         ConfigError: an option that does not fit the run.
         DataError: data that cannot be read, or has no labels.
     """
+    if options.run.startswith(SWEEP):
+        return _run_sweep(options, root)
     model, found = open_model(options, root)
+    one = measure(model, found, options, root)
+    console, measured = PlainConsole(), one.measured
+    title = f"{found.name}: {one.name}"
+    console.print(_table(measured[0], one.before, title, options.confidence))
+    for metric, signature in model.task.signatures.items():
+        console.print(f"{metric}: {signature}")
+    if one.classes:
+        console.print(_table_of_classes(measured[0], one.classes))
+    if one.read:
+        console.print(one.read)
+    if len(measured) > 1:
+        console.print(_table_of_slices(measured[1:], model.task.details))
+    return Answer(f"logged to {_log(one, found)}") if options.log else Answer()
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A model measured on some data.
+
+    Args:
+        name: of the data, and of the search.
+        measured: all examples, then slices.
+        classes: a row for each class; empty where there are none.
+        before: the metrics at training; empty for other data.
+        read: what was read, for people; empty if all of a split was.
+    """
+
+    name: str
+    measured: Sequence[Measured]
+    classes: Sequence[Mapping[str, Any]]
+    before: Mapping[str, float]
+    read: str
+
+
+def measure(model: Model, found: RunRecord, options: Evaluate, root: Path) -> Evaluated:
+    """Measure a model on the data that the options name.
+
+    Args:
+        model: the model.
+        found: its run.
+        options: of the command.
+        root: the folder the user works in.
+    """
     if options.beam_size is not None:
         Decoding(options.beam_size).check(model.task)
         task: Any = model.task
@@ -49,23 +99,38 @@ def run(options: Evaluate, root: Path) -> Answer:
         evaluation = measure_split(model, data, other.split, options.seed)
         if not options.data and not _searched(options):
             before = _metrics_at_training(found.metrics, STAGES[other.split])
-    name += _searched(options)
     classes = evaluation.class_rows()
     measured = evaluation.results(options.resamples, options.confidence)
-    console = PlainConsole()
-    console.print(_table(measured[0], before, f"{found.name}: {name}", options.confidence))
-    for metric, signature in model.task.signatures.items():
-        console.print(f"{metric}: {signature}")
-    if classes:
-        console.print(_table_of_classes(measured[0], classes))
-    if read := describe_counts(counts, left_out):
-        console.print(read)
-    if len(measured) > 1:
-        console.print(_table_of_slices(measured[1:], model.task.details))
-    if not options.log:
-        return Answer()
-    where = add_to_run(found, _flatten(name, measured), f"evaluation {name}", _rows(measured))
-    return Answer(f"logged to {where}")
+    read = describe_counts(counts, left_out)
+    return Evaluated(name + _searched(options), measured, classes, before, read)
+
+
+def _run_sweep(options: Evaluate, root: Path) -> Answer:
+    """Measure the models of a sweep, and their average, in a table with a row for each."""
+    members = find_members(options, root)
+    opened = open_members(options, members, root)
+    ensemble, reason = ensemble_or_reason(opened, options.run)
+    rows, where = dict[str, Evaluated](), list[str]()
+    for each in opened:
+        one = measure(each.model, each.found, each.member.options(options), root)
+        rows[each.member.name] = one
+        if options.log:
+            where.append(_log(one, each.found))
+    if ensemble is not None:
+        found = opened[0].found
+        one = measure(ensemble, found, opened[0].member.options(options), root)
+        rows[f"ensemble of {len(opened)}"] = one
+        if options.log:
+            where.append(_log(replace(one, name=f"{one.name} ensemble"), members.as_run(found)))
+    table = _table_of_models(rows, f"sweep {members.folder.name}", opened[0].model.task.details)
+    PlainConsole().print(table)
+    return Answer(f"logged to {where[-1]}, and the other runs" if where else "", note=reason)
+
+
+def _log(one: Evaluated, found: RunRecord) -> str:
+    """Adds what was measured to a run. Returns the places where it is, for people."""
+    name, measured = one.name, one.measured
+    return add_to_run(found, _flatten(name, measured), f"evaluation {name}", _rows(measured))
 
 
 def _searched(options: Evaluate) -> str:
@@ -102,6 +167,20 @@ def _table(whole: Measured, before: Mapping[str, float], title: str, confidence:
         ends = f"{whole.low[key]:.4g} to {whole.high[key]:.4g}" if key in whole.low else ""
         then = f"{before[key]:.4g}" if key in before else ""
         table.add_row(key, f"{value:.4g}", ends, then)
+    return table
+
+
+def _table_of_models(rows: Mapping[str, Evaluated], title: str, details: Collection[str]) -> Table:
+    """A row for each model; metrics of single classes and other details are left out."""
+    (first, *_), examples = rows.values(), {one.measured[0].examples for one in rows.values()}
+    counted_once = f", {counted(examples.pop(), 'example')}" if len(examples) == 1 else ""
+    keys = [key for key in first.measured[0].metrics if "/" not in key and key not in details]
+    table = Table(title=f"{title}: {first.name}{counted_once}", title_justify="left")
+    table.add_column("job")
+    for name in keys:
+        table.add_column(name, justify="right")
+    for name, one in rows.items():
+        table.add_row(name, *(_with_ends(one.measured[0], key) for key in keys))
     return table
 
 

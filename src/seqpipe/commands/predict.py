@@ -5,18 +5,22 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 from seqpipe.allocator import keep_freed_memory
 from seqpipe.commands.dispatch import Answer
 from seqpipe.commands.options import Predict
+from seqpipe.console import PlainConsole
 from seqpipe.data.placed import PlacedRecord
 from seqpipe.data.progress import Progress
-from seqpipe.errors import DataError, counted
+from seqpipe.errors import ConfigError, DataError, counted
+from seqpipe.inference.ensemble import Ensemble
 from seqpipe.inference.generate import Decoding
 from seqpipe.inference.model import Model
 from seqpipe.inference.outputs import columns_of, of_input
@@ -24,7 +28,10 @@ from seqpipe.inference.predictor import Asked
 from seqpipe.inference.readers import Reader
 from seqpipe.inference.regions import SUFFIXES, check_regions, reading_of
 from seqpipe.inference.writers import Output, check_output
+from seqpipe.report.markdown import number
 from seqpipe.runs.open_model import open_model, open_reader, read_language_model
+from seqpipe.runs.options import SWEEP
+from seqpipe.runs.sweep_members import Opened, ensemble_or_reason, find_members, open_members
 
 WRITTEN = 1_024  # rows at once
 SELDOM = 50_000  # new objects between two collections of garbage
@@ -42,7 +49,17 @@ def run(options: Predict, root: Path) -> Answer:
         DataError: with on_error=stop, a row cannot be answered.
     """
     format = check_output(options.output, options.input, options.output_format)
-    model, _ = open_model(options, root)
+    opened = list[Opened]()
+    if options.run.startswith(SWEEP):
+        opened = open_members(options, find_members(options, root), root)
+        made, reason = ensemble_or_reason(opened, options.run)
+        if made is None:
+            _show_members(opened)
+            allowed = f"allowed: run=<the folder of one of them>, as {opened[0].member.folder}"
+            raise ConfigError(f"{reason}; {allowed}")
+        model = made
+    else:
+        model, _ = open_model(options, root)
     if format in SUFFIXES.values():
         check_regions(options.output, tagged=model.spec.y.form.needs_steps)
     read_language_model(model, options, root)
@@ -50,7 +67,37 @@ def run(options: Predict, root: Path) -> Answer:
     started = time.perf_counter()
     total, failed = answer_all(model, reader, options, format)
     _summarise(options, total, failed, time.perf_counter() - started)
+    if opened:
+        network = model.network
+        assert isinstance(network, Ensemble)
+        _show_members(opened, network)
     return Answer()
+
+
+def _show_members(opened: Sequence[Opened], ensemble: Ensemble | None = None) -> None:
+    """Prints a table of the models of a sweep on stderr, beside the answers.
+
+    Args:
+        opened: the models.
+        ensemble: that has answered; None: there is none.
+    """
+    jobs = [one.member.job for one in opened]
+    names = list(dict.fromkeys(job.kept for job in jobs))
+    table = Table(title="models of the sweep", title_justify="left")
+    agreed: Sequence[str] = ["" for _ in jobs]
+    if ensemble is not None:
+        how = number if ensemble.has_numbers else "{:.1%}".format
+        agreed = [how(value) for value in ensemble.agreement()]
+    compared = "distance" if ensemble is not None and ensemble.has_numbers else "agrees"
+    for name in ("job", *names, *([f"{compared} with the ensemble"] if ensemble else []), "run"):
+        table.add_column(name, justify="left" if name in ("job", "run") else "right")
+    for one, job, agrees in zip(opened, jobs, agreed, strict=True):
+        numbers = (number(job.monitored) if job.kept == name else "" for name in names)
+        cells = [one.member.name, *numbers, *([agrees] if ensemble else [])]
+        table.add_row(*cells, one.found.run_id or str(one.member.folder))
+    if ensemble is not None:
+        table.add_row(f"ensemble of {len(opened)}", *("" for _ in names), "", "wrote the answers")
+    PlainConsole(stderr=True).print(table)
 
 
 def answer_all(model: Model, reader: Reader, options: Predict, format: str) -> tuple[int, int]:

@@ -3,23 +3,29 @@
 import csv
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.errors import InstantiationException
+from rich.table import Table
 
 from seqpipe.bounds import THREADS
 from seqpipe.commands.dispatch import Answer
 from seqpipe.commands.options import Rerun
 from seqpipe.commands.train import train
+from seqpipe.console import PlainConsole
 from seqpipe.errors import ConfigError, first_line
 from seqpipe.rules import best_of, shown
 from seqpipe.runs.find_run import find_run
 from seqpipe.runs.identity import STAGES, hardware_tags
 from seqpipe.runs.load_data import load_data
+from seqpipe.runs.options import SWEEP
 from seqpipe.runs.pruning import PRUNED_EPOCH
 from seqpipe.runs.restore_config import restore_run
+from seqpipe.runs.sweep_members import find_members
 from seqpipe.runs.together import Together
+from seqpipe.terminal import print_text, report_error
 from seqpipe.tracking.provenance import environment_tags
 from seqpipe.tracking.run_record import RunRecord, read_metrics
 
@@ -31,13 +37,58 @@ _SAME_SHOWN = 20
 
 
 def run(options: Rerun, root: Path) -> Answer:
-    """Trains the run again, and compares each metric.
+    """Trains the run again, and compares each metric; all runs of a sweep, one after another.
 
     Raises:
         ConfigError: there is no such run, it cannot be trained again here, or with `strict`
             something differs from when it ran.
         DataError: its record or its data cannot be read.
     """
+    if options.run.startswith(SWEEP):
+        return _run_sweep(options, root)
+    one = repeat(options, root)
+    return Answer("\n".join(one.lines), int(one.different > 0))
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A run that was trained again.
+
+    Args:
+        lines: what differs, for people.
+        metrics: how many were compared.
+        different: how many of them differ.
+        again: the new run.
+    """
+
+    lines: Sequence[str]
+    metrics: int
+    different: int
+    again: str
+
+
+def _run_sweep(options: Rerun, root: Path) -> Answer:
+    """Trains all runs of a sweep again; a table has a row for each."""
+    table = Table(title=options.run, title_justify="left")
+    for name in ("job", "metrics", "different", "again"):
+        table.add_column(name, justify="right" if name in ("metrics", "different") else "left")
+    codes = [0]
+    for member in find_members(options, root).members:
+        try:
+            one = repeat(member.options(options), root)
+        except Exception as error:  # the other runs are repeated
+            codes.append(report_error(error))
+            table.add_row(member.name, "", "", first_line(error))
+            continue
+        print_text(f"{member.name}:\n" + "\n".join(one.lines))
+        codes.append(int(one.different > 0))
+        table.add_row(member.name, str(one.metrics), str(one.different), one.again)
+    PlainConsole().print(table)
+    return Answer(code=max(codes))
+
+
+def repeat(options: Rerun, root: Path) -> Repeated:
+    """Trains one run again, and compares each metric; see `run`."""
     found = find_run(options, root, needs="metrics.json")
     before = read_metrics(found.local("metrics.json"))
     _refuse_pruned(found, before)
@@ -88,7 +139,7 @@ def run(options: Rerun, root: Path) -> Answer:
             differences.append(f"trainer.max_time={shown(clock)}: {text}")
         none = "no recorded setting: this device does not repeat a computation exactly"
         lines += [f"differs:    {text}" for text in differences or [none]]
-    return Answer("\n".join(lines), int(bool(different)))
+    return Repeated(lines, len(rows), len(different), result.run_id or str(result.output_dir))
 
 
 def _refuse_pruned(found: RunRecord, before: Numbers) -> None:

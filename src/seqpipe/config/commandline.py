@@ -210,7 +210,7 @@ def check(
     if settings is None or problems:
         return Checked(composed, problems, common=common)
     if common is None:  # the folds alone make it a sweep
-        common = CommonParams()
+        common = CommonParams(loader)
         common.add(composed)
     jobs = [[*fixed, *swept] for fixed, swept in _jobs(loader, composed, parsed)]
     folds = FoldSweep(settings, tuple(loader.compose(job, unreadable).cfg for job in jobs))
@@ -299,7 +299,7 @@ def _job_problems(
     Returns:
         the problems; and what the jobs without one share.
     """
-    jobs, common = list(_jobs(loader, base, overrides)), CommonParams()
+    jobs, common = list(_jobs(loader, base, overrides)), CommonParams(loader)
     having: dict[str, list[set[str]]] = {}
     for fixed, swept in jobs:
         composed = loader.compose([*fixed, *swept], unread)

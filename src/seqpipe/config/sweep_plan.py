@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
 
 from seqpipe.config.config_view import Param, flat_params
 from seqpipe.config.hydra_internals import BASIC_SWEEPER, grid_jobs
-from seqpipe.config.loader import Composed, parse
+from seqpipe.config.loader import Composed, Loader, parse
 from seqpipe.config.nested_groups import with_dots
 from seqpipe.config.sweep_keys import of_job
 from seqpipe.config.swept import merge_overrides, params_of
@@ -22,24 +25,44 @@ class SweepPlan:
         first: the composed configuration of the first job.
         common: the parameters that all jobs share, flat.
         keys: those that the sweep varies, as they are typed.
-        jobs: the overrides of each job; None where the sweeper chooses them while it runs.
+        lines: the overrides of each job; None where the sweeper chooses them while it runs.
+        loader: composes a job.
     """
 
     first: Composed
     common: Mapping[str, Param]
     keys: tuple[str, ...]
-    jobs: tuple[dict[str, str], ...] | None
+    lines: tuple[tuple[str, ...], ...] | None
+    loader: Loader
+
+    @property
+    def jobs(self) -> tuple[dict[str, str], ...] | None:
+        """The overrides of each job, key by key; None where they are not known."""
+        return None if self.lines is None else tuple(map(overrides_by_key, self.lines))
+
+    def compose(self, number: int) -> DictConfig:
+        """The configuration of a job of a plan that lists its jobs."""
+        assert self.lines is not None
+        return self.loader.compose(parse(self.lines[number])[0]).cfg
+
+    def folder(self) -> Path:
+        """The folder of the sweep, as Hydra would make it now; relative to the current one."""
+        return Path(str(self.first.value_of_hydra("sweep.dir")))
 
 
 class CommonParams:
     """The parameters that all jobs of a sweep share, collected job by job.
+
+    Args:
+        loader: that composes them.
 
     Attributes:
         first: the configuration of the first job; None before it.
         params: those that are equal in all jobs so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
         self.first: Composed | None = None
         self.params: dict[str, Param] = {}
 
@@ -65,12 +88,12 @@ def plan_of(common: CommonParams, overrides: Sequence[str]) -> SweepPlan:
     _, swept = merge_overrides(params_of(first.hydra), typed, first.loader)
     keys = tuple(with_dots(key).lstrip("+") for key in swept)
     jobs = None
+    lines = [str(one.input_line) for one in typed]
     if str(first.hydra.sweeper.get("_target_")) == BASIC_SWEEPER:
         params = dict(first.hydra.sweeper.get("params") or {})
-        lines = [str(one.input_line) for one in typed]
-        jobs = tuple(overrides_by_key(job) for job in grid_jobs(first.loader, params, lines))
+        jobs = tuple(tuple(job) for job in grid_jobs(first.loader, params, lines))
     shared = {key: value for key, value in common.params.items() if key not in keys}
-    return SweepPlan(first, shared, keys, jobs)
+    return SweepPlan(first, shared, keys, jobs, common.loader)
 
 
 def overrides_by_key(lines: Sequence[str]) -> dict[str, str]:

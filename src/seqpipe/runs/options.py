@@ -6,6 +6,9 @@ from typing import Literal
 
 from seqpipe.config.command_options import option
 
+SWEEP = "sweep:"
+"""Begins the value of `run=` that names all runs of a sweep."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
@@ -13,7 +16,8 @@ class RunOptions:
 
     run: str = option(
         "latest, best, an MLflow run id or its first characters, "
-        "models:/name@alias, models:/name/3, a run folder, or an exported model"
+        "models:/name@alias, models:/name/3, a run folder, or an exported model; for evaluate, "
+        "predict and rerun also sweep:latest or sweep:<folder>, all runs of a sweep"
     )
     tracking_uri: str | None = option(
         "the MLflow store that holds the runs; by default the one that training writes to", None

@@ -26,7 +26,7 @@ from seqpipe.tracking.journal import UNSENT
 log = logging.getLogger(__name__)
 
 FILE = "sweep.json"
-_LOCK = ".lock"  # held by the process that runs the sweep
+LOCK = ".lock"  # held by the process that runs the sweep
 _OF_HYDRA = "multirun.yaml"
 _PICTURES = "figures"
 
@@ -135,7 +135,7 @@ class StartedSweep:
 
     def left_anything(self) -> bool:
         """True if a job has written a file, beside its note."""
-        own = {FILE, _LOCK, _OF_HYDRA, NOTES, UNSENT}
+        own = {FILE, LOCK, _OF_HYDRA, NOTES, UNSENT}
         entries = (path for path in self.folder.iterdir() if path.name not in own)
         files = (file for entry in entries for file in (entry, *entry.rglob("*")))
         return any(file.is_file() for file in files)
@@ -146,11 +146,39 @@ class StartedSweep:
         for name in (FILE, _OF_HYDRA):
             (self.folder / name).unlink(missing_ok=True)
         self._release()
-        (self.folder / _LOCK).unlink(missing_ok=True)
+        (self.folder / LOCK).unlink(missing_ok=True)
 
     def _release(self) -> None:
         if self._lock is not None:
             self._lock.release()
+
+
+def restart_sweep(
+    folder: Path, record: SweepRecord, lock: FileLock, plan: SweepPlan, root: Path
+) -> StartedSweep:
+    """Opens the parent run of a sweep again that was ended before its last job.
+
+    Args:
+        folder: of the sweep.
+        record: what its sweep.json says.
+        lock: of the folder, held by this process.
+        plan: the jobs.
+        root: the folder the user works in.
+    """
+    from seqpipe.build import build_tracker  # imports torch
+
+    started = StartedSweep(folder, record, _lock=lock)
+    if record.parent is None:
+        return started
+    try:
+        tracker = build_tracker(plan.first.cfg, root, folder)
+        if tracker.location == record.parent.store:
+            tracker.reopen(record.parent.run_id)
+            started.tracker = tracker
+    except Exception as error:  # the jobs may still run
+        text = "run %s of the sweep stays as it is: %s"
+        log.warning(text, record.parent.run_id, first_line(error))
+    return started
 
 
 def start_sweep(wanted: Path, plan: SweepPlan, root: Path, command: str) -> StartedSweep:
@@ -187,7 +215,7 @@ def _claim(wanted: Path) -> tuple[Path, FileLock]:
     for number in range(1, 1000):
         folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / _LOCK, timeout=0)
+        lock = FileLock(folder / LOCK, timeout=0)
         try:
             lock.acquire()
         except Timeout:

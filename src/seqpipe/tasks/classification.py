@@ -14,6 +14,7 @@ from seqpipe.bounds import MonitorOrAuto, Share, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.dataset import SequenceData
 from seqpipe.nn.precision import precise
+from seqpipe.tasks.averages import AverageOfClasses
 from seqpipe.tasks.base import Pairs, Task
 from seqpipe.tasks.class_counts import positive_class
 from seqpipe.tasks.class_weights import (
@@ -54,7 +55,7 @@ class ClassTask(Task):
         return list(zip(predictions.tolist(), batch.y.tolist(), strict=True))
 
 
-class Classification(ClassTask):
+class Classification(AverageOfClasses, ClassTask):
     """Cross entropy in nats per example; accuracy, macro-F1 and more, scores of each class.
 
     Class weights change the training loss only: losses of validation and test count every

@@ -14,6 +14,7 @@ from seqpipe.bounds import Monitor, Share, Temperature, WholeNumber, checked
 from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.dataset import SequenceData
 from seqpipe.data.vocabulary import BOS, EOS, PAD, SPECIALS, UNK
+from seqpipe.tasks.averages import AverageOfClasses
 from seqpipe.tasks.base import Pairs
 from seqpipe.tasks.metrics import Accuracy
 from seqpipe.tasks.step_task import StepTask
@@ -22,7 +23,7 @@ BITS = {"characters": "bits_per_character", "bytes": "bits_per_byte"}
 """What the loss in bits is called, by the unit of y."""
 
 
-class LanguageModeling(StepTask):
+class LanguageModeling(AverageOfClasses, StepTask):
     """Cross entropy in nats per real step, <EOS> included; perplexity, bits per character or byte.
 
     Args:

@@ -18,6 +18,7 @@ from seqpipe.data.dataset import SequenceData
 from seqpipe.nn.onnx_graph import FLOAT, Graph, Steps, Value
 from seqpipe.nn.precision import precise, widest
 from seqpipe.rules import real
+from seqpipe.tasks.averages import AverageOfLabels
 from seqpipe.tasks.base import Pairs, Task
 from seqpipe.tasks.class_counts import LabelCounts
 from seqpipe.tasks.metric_sums import sums_by_example
@@ -26,7 +27,7 @@ from seqpipe.tasks.ranking import Ranking
 from seqpipe.tasks.real_steps import mean_over_real, real_steps
 
 
-class MultiLabel(Task):
+class MultiLabel(AverageOfLabels, Task):
     """Binary cross entropy summed over the K labels, in nats per real step or per example.
 
     Accuracy is TP / (TP + FP + FN), counted over all labels and steps: the labels that are neither

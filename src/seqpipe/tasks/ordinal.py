@@ -53,6 +53,7 @@ class Ordinal(ClassTask):
 
     name = "ordinal"
     y_kinds = ("ordinal",)
+    why_no_average = ""
     remedies = ("bidirectional=true", "architecture.pooling=max", "dropout=0.5")
 
     @checked("task.")
@@ -103,10 +104,7 @@ class Ordinal(ClassTask):
 
     def predict(self, model: Any, outputs: Tensor, batch: SequenceBatch) -> Tensor:
         """outputs: (B, K - 1). Returns (B,) classes."""
-        if self.rule == "median":
-            return (cumulative_logits(outputs) > 0).sum(dim=-1)
-        assert self.rule == "mode", self.rule
-        return log_probabilities(outputs).argmax(dim=-1)
+        return self.decisions(outputs)
 
     def probabilities(self, outputs: Tensor, batch: SequenceBatch) -> Tensor:
         """outputs: (B, K - 1). Returns (B, K)."""
@@ -119,6 +117,18 @@ class Ordinal(ClassTask):
         logits = above.log() - below.log()
         gaps = (logits[:, :-1] - logits[:, 1:]).clamp(min=SMALLEST_GAP)
         return torch.cat([logits[:, :1], gaps.expm1().log()], dim=-1)  # of softplus
+
+    def averaged(self, outputs: Sequence[Tensor]) -> Tensor:
+        """Outputs of the mean probabilities, see `tasks.averages`; outputs: (B, K - 1) each."""
+        means = torch.stack([log_probabilities(one).exp() for one in outputs]).mean(dim=0)
+        return self.outputs_of(means.clamp(min=SMALLEST_GAP))
+
+    def decisions(self, outputs: Tensor) -> Tensor:
+        """The classes, (B,)."""
+        if self.rule == "median":
+            return (cumulative_logits(outputs) > 0).sum(dim=-1)
+        assert self.rule == "mode", self.rule
+        return log_probabilities(outputs).argmax(dim=-1)
 
     def baselines(self, data: SequenceData) -> Sequence[Baseline]:
         """The median class, or with `predict=mode` the majority class; logistic regression."""

@@ -16,6 +16,7 @@ from seqpipe.data.base import FieldSpec, SequenceBatch
 from seqpipe.data.dataset import SequenceData
 from seqpipe.nn.onnx_graph import DOUBLE, FLOAT, Graph, Steps, Value
 from seqpipe.nn.precision import exact, precise, widest
+from seqpipe.tasks.averages import AverageOfNumbers
 from seqpipe.tasks.base import Pairs, Task
 from seqpipe.tasks.metric_sums import sums_by_example
 from seqpipe.tasks.metrics import MeanError
@@ -24,7 +25,7 @@ from seqpipe.tasks.real_steps import mean_over_real, real_steps
 _LOSSES = {"squared": nn.functional.mse_loss, "absolute": nn.functional.l1_loss}
 
 
-class Regression(Task):
+class Regression(AverageOfNumbers, Task):
     """Numbers, measured by the mean squared and the mean absolute error.
 
     The loss is that of the numbers the model learns, standardised ones where the field

@@ -31,6 +31,7 @@ from seqpipe.nn.crf import (
 from seqpipe.nn.onnx_graph import FLOAT, INTEGER, STEPS, Graph, Steps, Value
 from seqpipe.nn.precision import precise
 from seqpipe.rules import refusal
+from seqpipe.tasks.averages import AverageOfClasses
 from seqpipe.tasks.base import Pairs
 from seqpipe.tasks.class_counts import positive_class
 from seqpipe.tasks.class_weights import ClassWeights, chosen_monitor, of_classes, weights_of
@@ -53,7 +54,7 @@ def tagging_faults(
         yield "label_smoothing", f"{text}; allowed: 0"
 
 
-class Tagging(StepTask):
+class Tagging(AverageOfClasses, StepTask):
     """Cross entropy in nats per real step; accuracy, macro-F1 and F1 of each tag, over real steps.
 
     Outputs are logits of each step, (B, T_y, K), or the potentials of a CRF, (B, T_y, K, K). Then
@@ -114,6 +115,8 @@ class Tagging(StepTask):
         )
         super().__init__(y=y, monitor=monitor, mode=mode)
         self.label_smoothing, self.crf = label_smoothing, crf
+        if crf:
+            self.why_no_average = "a CRF judges whole sequences of tags, of which there is no mean"
         self.weights = weights_of(class_weights, y)
         self.positive = positive_class(positive, y)
         self.allowed = _allowed(y.names or (), y.scheme) if y.scheme is not None else None

@@ -110,6 +110,17 @@ class Tracker:
             run_id: that process's.
         """
 
+    def reopen(self, record_id: str) -> None:
+        """Opens a run that has ended, in place of `start`: its record is continued.
+
+        Args:
+            record_id: what `record_id` was.
+
+        Raises:
+            ConfigError: the place cannot be recorded to.
+            TrackingError: there is no such run.
+        """
+
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Records numbers under exactly these names; step: optimizer updates so far."""
 

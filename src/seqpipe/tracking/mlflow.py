@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from seqpipe.bounds import NotNegative, SamplingSeconds, checked
-from seqpipe.errors import ConfigError
+from seqpipe.errors import ConfigError, TrackingError
 from seqpipe.rules import shown
 from seqpipe.tracking.abandoned_runs import PROCESS, end_abandoned, process_mark
 from seqpipe.tracking.base import PARENT, Dataset, ParamValue, Row, Status, Tracker, Usage
@@ -37,14 +38,21 @@ from seqpipe.tracking.calls import (
     points_of,
     table_of,
 )
-from seqpipe.tracking.journal import OFFLINE_RUN, UNSENT, Head
+from seqpipe.tracking.journal import OFFLINE_RUN, UNSENT, Head, Journal
 from seqpipe.tracking.lightning_logger import TrackerLogger, writes_here
 from seqpipe.tracking.metric_names import LONGEST, decoded, encoded, encoded_together, tags_of_long
 from seqpipe.tracking.mlflow_internals import GIT_COMMIT, PARENT_RUN, SOURCE_NAME, SOURCE_TYPE, USER
 from seqpipe.tracking.outbox import SYNC, Outbox
 from seqpipe.tracking.pyfunc import write_pyfunc
 from seqpipe.tracking.recorded_points import Point
-from seqpipe.tracking.store import StoreUri, open_store, reason_of, resolve_uri, store_access
+from seqpipe.tracking.store import (
+    StoreUri,
+    open_store,
+    reason_of,
+    require_store,
+    resolve_uri,
+    store_access,
+)
 from seqpipe.tracking.system_metrics import SystemMonitor
 
 if TYPE_CHECKING:
@@ -189,6 +197,51 @@ class MLflowTracker(Tracker):
         head = Head(uuid.uuid4().hex, self.location, "", "", run_id, now, {})
         target = Target(MlflowClient(self.location), run_id, self._output_dir)
         self._outbox = Outbox(self._root, self._output_dir, head, target)
+
+    def reopen(self, record_id: str) -> None:
+        """Sets the status of a run to RUNNING, as that of this process; see `Tracker.reopen`.
+
+        What waits of it in the run's folder is sent with the rest.
+
+        Raises:
+            ConfigError: The store cannot be reached or opened.
+            TrackingError: The store has no such run, or its journal is gone or in use.
+            OSError: the run is recorded without its store, and the disk is full.
+        """
+        if not writes_here():
+            return
+        journal = Journal(self._output_dir)
+        is_kept = journal.path.is_file()
+        if record_id.startswith(OFFLINE_RUN):
+            if not is_kept:
+                raise TrackingError(f"{journal.path}: there is no such file")
+            head, target = journal.head(), None
+            self._key = head.key
+        else:
+            head = Head(
+                uuid.uuid4().hex, self.location, "", "", record_id, int(time.time() * 1000), {}
+            )
+            target = self._existing(record_id)
+            self.run_id = record_id
+        self._outbox = Outbox(self._root, self._output_dir, head, target)
+        if is_kept:
+            self._outbox.open()
+        if target is None:
+            self._note_waiting()
+
+    def _existing(self, run_id: str) -> Target:
+        """The run in the store, which is RUNNING again."""
+        require_store(self.location, "tracking_uri")
+        with store_access(self.location):
+            client = MlflowClient(self.location)
+            try:
+                client.get_run(run_id)
+            except MlflowException as error:
+                raise TrackingError(f"run {run_id}: {reason_of(error)}") from None
+            if (mark := process_mark()) is not None:
+                client.set_tag(run_id, PROCESS, mark)
+            client.update_run(run_id, status="RUNNING")
+        return Target(client, run_id, self._output_dir, again=True)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Buffers the metrics; they are written within `flush_seconds`, with the next ones."""

@@ -1,0 +1,185 @@
+"""Several trained models of the same data that answer as one: the average of what they predict."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seqpipe.data.base import Field
+from seqpipe.errors import ConfigError
+from seqpipe.inference.model import Model
+from seqpipe.models.architecture import Carries
+from seqpipe.nn.masks import length_mask
+from seqpipe.nn.nested_state import Tree
+from seqpipe.rules import shown
+from seqpipe.tasks.averages import Averages
+
+_OF_THE_TRAINING = ("batch_size", "batch_tokens", "num_workers", "seed", "cache")
+"""Keys of data that no answer depends on."""
+
+
+class Ensemble(nn.Module):
+    """Networks in the place of one: outputs whose probabilities are the mean of theirs.
+
+    Args:
+        task: that all were trained for.
+        networks: in eval mode, on one device.
+
+    Attributes:
+        longest_x: most steps of x that they read; None where there is no limit.
+        has_numbers: True if answers are numbers, and not decisions.
+    """
+
+    def __init__(self, task: Averages, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.task, self.members = task, nn.ModuleList(networks)
+        self.longest_x: Any = getattr(networks[0], "longest_x", None)
+        self.has_numbers = False
+        self._lock = threading.Lock()  # several threads may compute batches
+        self._equal, self._decisions = [0.0] * len(networks), 0
+
+    def forward(
+        self,
+        x: Tensor | None,
+        x_lengths: Tensor | None,
+        y: Tensor | None = None,
+        y_lengths: Tensor | None = None,
+    ) -> Tensor:
+        """Outputs of the task, as of each network; the arguments are theirs."""
+        return self._averaged([one(x, x_lengths, y, y_lengths) for one in self.members], y_lengths)
+
+    def start(self, count: int) -> Tree:
+        """The state of each network before the first step of `count` sequences."""
+        return tuple(_carrying(one).start(count) for one in self.members)
+
+    def carry(
+        self,
+        x: Tensor | None,
+        x_lengths: Tensor | None,
+        y: Tensor,
+        y_lengths: Tensor,
+        state: Tree,
+    ) -> tuple[Tensor, Tree]:
+        """Outputs of a piece of long sequences, and the state of each network after it."""
+        parts = [
+            _carrying(one).carry(x, x_lengths, y, y_lengths, own)
+            for one, own in zip(self.members, state, strict=True)
+        ]
+        averaged = self._averaged([outputs for outputs, _ in parts], y_lengths)
+        return averaged, tuple(after for _, after in parts)
+
+    def agreement(self) -> list[float]:
+        """How far each network agrees with all of them together, over all answers so far.
+
+        The share of equal decisions; of numbers the mean distance, in the units of the data.
+        """
+        return [value / max(1, self._decisions) for value in self._equal]
+
+    def _averaged(self, outputs: Sequence[Tensor], y_lengths: Tensor | None) -> Tensor:
+        averaged = self.task.averaged(outputs)
+        mask = None if y_lengths is None else length_mask(y_lengths, averaged.shape[1])
+        whole = self.task.decisions(averaged)
+        own = [self.task.decisions(one) for one in outputs]
+        if mask is not None:
+            whole, own = whole[mask], [one[mask] for one in own]
+        self.has_numbers = whole.is_floating_point()
+        compared = [_equality(one, whole) for one in own]
+        with self._lock:
+            self._decisions += whole.numel()
+            self._equal = [a + b for a, b in zip(self._equal, compared, strict=True)]
+        return averaged
+
+
+def _equality(one: Tensor, whole: Tensor) -> float:
+    """The number of equal decisions, or the sum of distances."""
+    if one.is_floating_point():
+        return float((one - whole).abs().double().sum())
+    return float((one == whole).sum())
+
+
+def _carrying(network: nn.Module) -> Carries:
+    assert isinstance(network, Carries), "a network of a task with lanes"
+    return network
+
+
+def ensemble_of(models: Sequence[Model], names: Sequence[str]) -> Model:
+    """A model whose answers are the average of those of several models.
+
+    Args:
+        models: two or more, on one device.
+        names: of the models, for messages.
+
+    Raises:
+        ConfigError: their answers have no average, with the reason.
+    """
+    first = models[0]
+    if len(models) < 2:
+        raise ConfigError("one model alone is no ensemble; allowed: two finished jobs or more")
+    for other, name in zip(models[1:], names[1:], strict=True):
+        if reason := _difference(first, other):
+            raise ConfigError(f"{names[0]} and {name} differ in {reason}")
+    task: Any = first.task
+    if not isinstance(task, Averages) or task.why_no_average:
+        reason = getattr(task, "why_no_average", "") or "its answers have no average"
+        raise ConfigError(f"task={first.task.name}: {reason}")
+    network = Ensemble(task, [one.network for one in models])
+    parts = (first.config, first.x, first.y, first.spec, first.task, network, first.facts)
+    return Model(*parts)
+
+
+def _difference(one: Model, other: Model) -> str:
+    """The first thing in which the data or the tasks of two models differ; empty if nothing."""
+    if one.task.name != other.task.name:
+        return f"their tasks, {one.task.name} and {other.task.name}"
+    if key := _different_key(one, other):
+        parts = key.split(".")[1:]
+        values = (shown(_value(model.config["data"], parts)) for model in (one, other))
+        return f"their data, {key}={' and '.join(values)}"
+    for split in ("train", "valid", "test"):
+        digests = [model.facts.get("digests", {}).get(split) for model in (one, other)]
+        if digests[0] != digests[1]:
+            return f"the records of their {split} split"
+    for role in ("y", "x"):
+        fields = [getattr(model, role) for model in (one, other)]
+        if not _same_field(*fields):
+            words = {"y": "labels, or the scale of their numbers", "x": "vocabulary or scale"}
+            return f"their {words[role]}"
+    return ""
+
+
+def _different_key(one: Model, other: Model) -> str:
+    """The first key of data with another value that answers depend on."""
+    ignored = {f"data.{name}" for name in _OF_THE_TRAINING}
+    ignored |= {f"data.{r}.{name}" for r, field in (("x", one.x), ("y", one.y)) if field
+                for name in field.augmentations}  # fmt: skip
+    return next(_different_keys(one.config["data"], other.config["data"], "data", ignored), "")
+
+
+def _different_keys(one: Any, other: Any, key: str, ignored: set[str]) -> Any:
+    if key in ignored or one == other:
+        return
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in {**one, **other}:
+            yield from _different_keys(one.get(name), other.get(name), f"{key}.{name}", ignored)
+        return
+    yield key
+
+
+def _value(node: Any, parts: Sequence[str]) -> Any:
+    for part in parts:
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
+
+
+def _same_field(one: Field | None, other: Field | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    weights = one.weights(), other.weights()
+    same = weights[0].keys() == weights[1].keys()
+    return (
+        same
+        and one.state() == other.state()
+        and all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    )
