@@ -3,17 +3,13 @@
 Hydra's runtime is used only here and in `config`.
 """
 
-import contextlib
 import math
 import os
 import shlex
-import signal
 import sys
 import tempfile
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import hydra
@@ -52,7 +48,7 @@ from seqpipe.config.nested_groups import with_slashes
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.signatures import import_targets
 from seqpipe.config.sweep_callback import Comparison
-from seqpipe.config.sweep_keys import take_sweep_keys
+from seqpipe.config.sweep_keys import SKIP_DONE, take_sweep_keys
 from seqpipe.config.sweep_plan import SweepPlan, plan_of
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.peers import ExchangeError
@@ -64,7 +60,8 @@ from seqpipe.processes import (
     started_outside,
     starting_children,
 )
-from seqpipe.signals import ENDING_SIGNALS, raise_on_signals, signal_handlers
+from seqpipe.signals import raise_on_signals
+from seqpipe.sweep_process import continued_sweep, remove_empty, sweeping
 from seqpipe.terminal import (
     FAILED,
     INTERRUPTED,
@@ -79,7 +76,7 @@ from seqpipe.terminal import (
 )
 
 if TYPE_CHECKING:
-    from seqpipe.runs.sweep_record import StartedSweep
+    from seqpipe.runs.skip_done import Continued
     from seqpipe.runs.training_run import RunResult
 
 Run = Callable[[DictConfig, Launch], "RunResult"]
@@ -161,12 +158,14 @@ def _run_panel_command(command: str, words: list[str]) -> int:
     raise_on_signals()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints a traceback and exits
     name = [] if command == TRAIN else [command]
-    typed = shlex.join(["python", "-m", "seqpipe", *name, *words])
+    again = [word for word in words if not word.startswith(f"{SKIP_DONE}=")]
+    typed = shlex.join(["python", "-m", "seqpipe", *name, *again])
     try:
         if prepared.composed is not None:
             prepared.composed.run(jobs.run)
         else:
-            with _sweeping(prepared.plan if command == TRAIN else None, typed):
+            plan = prepared.plan if command == TRAIN else None
+            with sweeping(plan, typed, prepared.continued):
                 run_hydra()
                 jobs.read_notes()  # here: those of jobs that leave nothing are removed
     except OSError as error:  # those of a job are caught in it: this one is of its folder
@@ -188,11 +187,13 @@ class _Prepared(NamedTuple):
             only prints.
         plan: of a sweep.
         runs: of a cross-validation; 0 for everything else.
+        continued: a sweep that is finished now, with `skip_done=true`; None: there is none.
     """
 
     composed: Composed | None = None
     plan: SweepPlan | None = None
     runs: int = 0
+    continued: "Continued | None" = None
 
 
 def _check_configuration(argv: list[str], command: str) -> _Prepared:
@@ -224,7 +225,9 @@ def _check_configuration(argv: list[str], command: str) -> _Prepared:
     sys.argv += make_follower(composed)
     if checked.common is None:
         return _Prepared(composed)
-    return _Prepared(plan=plan_of(checked.common, read_flags(sys.argv[1:]).overrides), runs=runs)
+    plan = plan_of(checked.common, read_flags(sys.argv[1:]).overrides)
+    continued = continued_sweep(plan, command) if composed.of_sweep.get(SKIP_DONE) else None
+    return _Prepared(plan=plan, runs=runs, continued=continued)
 
 
 def _count_folds(sweep: FoldSweep) -> int:
@@ -269,7 +272,7 @@ class _Jobs:
                 raise SystemExit(code) from None  # the next job would need the others
             return math.nan
         finally:
-            _remove_empty(launch.output_dir, launch.root)
+            remove_empty(launch.output_dir, launch.root)
         if rank() == 0:
             place = f"run {job_number() + 1} of {self.runs_of_folds}, fold {cfg.data.fold}"
             print_text(f"{place}: {result.line}" if self.runs_of_folds else result.summary)
@@ -323,75 +326,3 @@ def _run_job(cfg: DictConfig, launch: Launch) -> "RunResult":
         ended.run_id, ended.pruned = result.run_id, result.pruned
         ended.line = result.line
     return result
-
-
-@contextlib.contextmanager
-def _sweeping(plan: SweepPlan | None, command: str) -> Iterator[None]:
-    """Opens the record of a sweep before its first job, and closes it however the block is left.
-
-    Args:
-        plan: of the sweep; None where Hydra only prints, or nothing is trained.
-        command: repeats the sweep.
-    """
-    from seqpipe.runs.sweep_record import StartedSweep, start_sweep
-
-    started: list[StartedSweep] = []
-
-    def start(folder: Path) -> Path:
-        if plan is None or rank() > 0:
-            return folder
-        try:
-            started.append(start_sweep(folder, plan, Path.cwd(), command))
-        except OSError as error:  # Hydra cannot write there either, and says so
-            print_error(f"{folder}: no record of the sweep ({error.strerror})")
-            return folder
-        return started[0].folder
-
-    Comparison.started, Comparison.opening = None, start
-    interrupted = False
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit):
-        interrupted = True
-        raise
-    finally:
-        Comparison.opening = None
-        if Comparison.started is not None and rank() == 0:
-            with signal_handlers(dict.fromkeys((*ENDING_SIGNALS, signal.SIGINT), signal.SIG_IGN)):
-                _end_sweep(Comparison.started, started, interrupted=interrupted)
-
-
-def _end_sweep(
-    options: Comparison, started: "Sequence[StartedSweep]", *, interrupted: bool
-) -> None:
-    """Writes the page about a sweep; if no job left anything, removes the sweep's folder."""
-    from seqpipe.runs.sweep import end_sweep, print_folds
-
-    compared = None
-    for sweep in started:
-        try:
-            how = {"interrupted": interrupted, "figure": options.figure, **options.options}
-            compared = end_sweep(sweep, **how)
-        except Exception:  # the runs themselves are complete
-            traceback.print_exc()
-            print_error(f"{sweep.folder}: the jobs could not be compared")
-            return
-        print_folds(compared.folds)
-    if compared is not None and (page := compared.page) is not None:
-        place = page.relative_to(Path.cwd()) if Path.cwd() in page.parents else page
-        print_text(f"comparison: {place}")
-        for name, line in compared.best.items():
-            print_text(f"best:       {name}\nagain:      {line}")
-        return
-    note = options.folder / "multirun.yaml"  # Hydra's own
-    if [*options.folder.glob("*")] == [note]:
-        note.unlink()
-    _remove_empty(options.folder, Path.cwd())
-
-
-def _remove_empty(folder: Path, root: Path) -> None:
-    """Removes a run's folder if it is empty, and empty ones above it up to the root."""
-    with contextlib.suppress(OSError):  # not empty
-        while root in folder.parents:
-            folder.rmdir()
-            folder = folder.parent

@@ -15,6 +15,7 @@ MAY_IMPORT = {
         "launchers",
         "report",
         "runs",
+        "sweep_process",
         "config",
         "processes",
         "peers",
@@ -25,6 +26,7 @@ MAY_IMPORT = {
         "errors",
         "_version",
     },
+    "sweep_process": {"runs", "config", "processes", "terminal", "signals", "errors"},
     "commands": {
         *("runs", "checks", "build", "report", "diagnostics", "tracking", "training", "inference"),
         *("onnx", "tasks", "models", "data", "nn", "config", "rules", "records", "processes"),

@@ -23,7 +23,7 @@ PANEL = (
     *("activation_penalty", "temporal_activation_penalty"),
     *("weight_noise", "init_range", "freeze", "resume", "preflight", "baselines"),
 )
-OF_SWEEPS = ("workers",)  # keys of the panel about how the jobs of a sweep are started
+OF_SWEEPS = ("workers", "skip_done")  # keys of the panel about how the jobs of a sweep are started
 GROUPS = (
     *("data", "architecture", "task", "cell", "optim", "scheduler"),
     *("averaging", "trainer", "callbacks", "logger", "diagnostics"),
@@ -120,6 +120,7 @@ BATCHES = either(whole(1), real("(0, 1]"), null())
 RULES: dict[str, Rule] = {
     "seed": SEED,
     "workers": either(whole(1), null()),
+    "skip_done": flag(),
     "match_parameters": either(whole(1), null()),
     "match_parameters_count": choice("recurrent", "all"),
     "weight_noise": real("[0, inf)"),

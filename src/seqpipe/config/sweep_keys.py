@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, open_dict
 
+from seqpipe.config.hydra_internals import BASIC_SWEEPER
 from seqpipe.config.nested_groups import with_dots
 from seqpipe.config.schema import OF_SWEEPS, RULES
 from seqpipe.rules import Problem
 
-LAUNCHER, WORKERS = "launcher", "workers"
+LAUNCHER, WORKERS, SKIP_DONE = "launcher", "workers", "skip_done"
 BASIC = "basic"  # the launcher of jobs one after another
 OURS = "hydra_plugins.seqpipe_launchers."
 """Launchers whose jobs return a value in any case; others recognise a failure by an exception."""
@@ -48,6 +49,7 @@ def launcher_problems(
     if fault := RULES[WORKERS].fault(workers):
         yield str(Problem(WORKERS, workers, fault))
         return
+    yield from _skip_problems(hydra, taken.get(SKIP_DONE), sweep=sweep)
     ours = str(hydra.launcher.get("_target_")).startswith(OURS)
     if not sweep:
         text = f"is about the jobs of a sweep, and this is one run; {_WITH_M}"
@@ -59,3 +61,20 @@ def launcher_problems(
     elif workers is not None and not ours:
         text = "hydra/launcher has options of its own; allowed: leave it out"
         yield f"{WORKERS}={workers}: {text}, or launcher=joblib"
+
+
+def _skip_problems(hydra: DictConfig, skip_done: object, *, sweep: bool) -> Iterator[str]:
+    """Yield why the jobs of a sweep that are done cannot be skipped."""
+    if fault := RULES[SKIP_DONE].fault(skip_done):
+        yield str(Problem(SKIP_DONE, skip_done, fault))
+    if skip_done is not True:
+        return
+    key = f"{SKIP_DONE}=true"
+    if not sweep:
+        yield f"{key}: finishes a sweep, and this is one run; {_WITH_M}"
+    elif str(hydra.sweeper.get("_target_")) != BASIC_SWEEPER:
+        text = "finishes a grid, and a search continues its own study; allowed: leave it out"
+        yield f"{key}: {text}"
+    elif not str(hydra.launcher.get("_target_")).startswith(OURS):
+        text = "hydra/launcher starts every job; allowed: leave it out, or launcher=joblib"
+        yield f"{key}: {text}"

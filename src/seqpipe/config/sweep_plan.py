@@ -45,9 +45,11 @@ class SweepPlan:
         assert self.lines is not None
         return self.loader.compose(parse(self.lines[number])[0]).cfg
 
-    def folder(self) -> Path:
-        """The folder of the sweep, as Hydra would make it now; relative to the current one."""
-        return Path(str(self.first.value_of_hydra("sweep.dir")))
+    def folder(self) -> tuple[Path, bool]:
+        """The folder of the sweep as Hydra would make it now, and whether it was typed."""
+        typed = [str(one) for one in self.first.hydra.overrides.hydra]
+        is_named = any(one.lstrip("+").startswith("hydra.sweep.dir=") for one in typed)
+        return Path(str(self.first.value_of_hydra("sweep.dir"))), is_named
 
 
 class CommonParams:

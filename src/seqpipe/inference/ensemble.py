@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from seqpipe.data.base import Field
-from seqpipe.errors import ConfigError
 from seqpipe.inference.model import Model
 from seqpipe.models.architecture import Carries
 from seqpipe.nn.masks import length_mask
@@ -104,29 +103,36 @@ def _carrying(network: nn.Module) -> Carries:
     return network
 
 
-def ensemble_of(models: Sequence[Model], names: Sequence[str]) -> Model:
+def ensemble_of(models: Sequence[Model]) -> Model:
     """A model whose answers are the average of those of several models.
 
     Args:
-        models: two or more, on one device.
-        names: of the models, for messages.
-
-    Raises:
-        ConfigError: their answers have no average, with the reason.
+        models: on one device, for which `why_no_ensemble` finds nothing.
     """
     first = models[0]
-    if len(models) < 2:
-        raise ConfigError("one model alone is no ensemble; allowed: two finished jobs or more")
-    for other, name in zip(models[1:], names[1:], strict=True):
-        if reason := _difference(first, other):
-            raise ConfigError(f"{names[0]} and {name} differ in {reason}")
     task: Any = first.task
-    if not isinstance(task, Averages) or task.why_no_average:
-        reason = getattr(task, "why_no_average", "") or "its answers have no average"
-        raise ConfigError(f"task={first.task.name}: {reason}")
     network = Ensemble(task, [one.network for one in models])
     parts = (first.config, first.x, first.y, first.spec, first.task, network, first.facts)
     return Model(*parts)
+
+
+def why_no_ensemble(models: Sequence[Model], names: Sequence[str]) -> str:
+    """The reason why the answers of some models have no average; empty if they have.
+
+    Args:
+        models: of the ensemble.
+        names: of the models, for the reason.
+    """
+    first = models[0]
+    if len(models) < 2:
+        return f"{names[0]} is the only model"
+    for other, name in zip(models[1:], names[1:], strict=True):
+        if reason := _difference(first, other):
+            return f"{names[0]} and {name} differ in {reason}"
+    task: Any = first.task
+    if isinstance(task, Averages):
+        return task.why_no_average and f"task={first.task.name}: {task.why_no_average}"
+    return f"task={first.task.name}: what it writes has no average"
 
 
 def _difference(one: Model, other: Model) -> str:

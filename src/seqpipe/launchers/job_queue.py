@@ -14,6 +14,7 @@ from seqpipe.launchers.worker_process import GRACE
 from seqpipe.launchers.workers import JobEnd, QueuedJob, Workers
 from seqpipe.report.sweep_jobs import (
     FAILED,
+    FINISHED,
     REFUSED,
     RUNNING,
     Job,
@@ -49,6 +50,7 @@ class JobQueue:
             KeyboardInterrupt: Ctrl-C; the running jobs have closed their runs.
             SystemExit: the same of another signal.
         """
+        jobs = self._not_done(jobs)
         try:
             while self._fill(jobs) or self._running:
                 self._progress.tick()
@@ -61,6 +63,17 @@ class JobQueue:
         finally:
             self._progress.clear()
             self._workers.close()
+
+    def _not_done(self, jobs: Iterator[QueuedJob]) -> Iterator[QueuedJob]:
+        """Yield the jobs that are to run: of a sweep that is continued, some are done."""
+        for job in jobs:
+            note = read_job(self._sweep, job.number)
+            if note is None or note.status != FINISHED:
+                yield job
+                continue
+            self._progress.skipped()
+            self._ended(job.number, note.monitored)
+            print_text(f"{job.title}: done before, {note.line}")
 
     def _fill(self, jobs: Iterator[QueuedJob]) -> bool:
         """Starts jobs while there is capacity; returns False if nothing was started."""

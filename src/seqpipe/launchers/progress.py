@@ -34,11 +34,15 @@ class Progress:
         self._in_place = in_place and self._stream.isatty()
         self._running: dict[int, float] = {}
         self._seconds: list[float] = []
-        self._failed = 0
+        self._failed = self._skipped = 0
 
     def started(self, number: int) -> None:
         """A job has started."""
         self._running[number] = self._clock()
+
+    def skipped(self) -> None:
+        """A job was done before."""
+        self._skipped += 1
 
     def ended(self, number: int, *, failed: bool) -> None:
         """A job has ended."""
@@ -70,7 +74,7 @@ class Progress:
         """`sweep: 3 of 24 jobs done, 2 running, 1 failed, about 2 min 5 s left`."""
         total = "" if self._total is None else f" of {self._total}"
         plural = "" if self._total == 1 else "s"
-        parts = [f"sweep: {len(self._seconds)}{total} job{plural} done"]
+        parts = [f"sweep: {len(self._seconds) + self._skipped}{total} job{plural} done"]
         parts += [f"{len(self._running)} running"] if self._running else []
         parts += [f"{self._failed} failed"] if self._failed else []
         left = self._left()
@@ -83,7 +87,8 @@ class Progress:
             return None
         each, now = statistics.fmean(self._seconds), self._clock()
         running = [max(0.0, each - (now - start)) for start in self._running.values()]
-        queued = self._total - len(self._seconds) - self._failed - len(running)
+        ended = len(self._seconds) + self._failed + self._skipped
+        queued = self._total - ended - len(running)
         if queued <= 0 and not running:
             return None
         shared = (sum(running) + each * max(0, queued)) / self._workers

@@ -4,7 +4,7 @@ A job is done if it finished with the configuration and the data that it would h
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from seqpipe.config.config_view import leaves
 from seqpipe.config.sweep_plan import SweepPlan
 from seqpipe.errors import ConfigError
 from seqpipe.records import BadRecordError, read_yaml
-from seqpipe.report.sweep_jobs import FINISHED, NOTES, Job, read_jobs, setting
+from seqpipe.report.sweep_jobs import FINISHED, NOTES, Job, read_jobs
 from seqpipe.rules import shown
 from seqpipe.runs.identity import STAGES
 from seqpipe.runs.resume import adopt_choices
@@ -54,13 +54,14 @@ class Continued:
         return [f"skip_done: {self.folder}: {text}", *again]
 
 
-def continue_sweep(plan: SweepPlan, *, named: Path | None, below: Path) -> Continued | None:
+def continue_sweep(plan: SweepPlan, wanted: Path, *, is_named: bool) -> Continued | None:
     """Finds the sweep of the same jobs, locks it, and decides which of its jobs are done.
 
     Args:
         plan: the jobs.
-        named: the folder that `hydra.sweep.dir=` names; None: the newest sweep is taken.
-        below: the folder with all sweeps.
+        wanted: the folder that a new sweep would have.
+        is_named: whether it was typed, with `hydra.sweep.dir=`; else the newest sweep is taken of
+            those beside it.
 
     Returns:
         None if there is no such sweep.
@@ -69,7 +70,7 @@ def continue_sweep(plan: SweepPlan, *, named: Path | None, below: Path) -> Conti
         ConfigError: another process runs it, or the folder that was named has other jobs.
         DataError: the data of a job cannot be read.
     """
-    folder = _named(plan, named) if named is not None else _newest(plan, below)
+    folder = _named(plan, wanted) if is_named else _newest(plan, wanted.parent)
     if folder is None:
         return None
     record = read_sweep(folder)
@@ -90,7 +91,7 @@ def continue_sweep(plan: SweepPlan, *, named: Path | None, below: Path) -> Conti
                     found.done.add(job.number)
                 else:
                     _put_aside(folder, job)
-                    found.again[f"#{job.number} ({setting(job, plan.keys)})"] = reason
+                    found.again[job.title(plan.keys)] = reason
     except BaseException:
         lock.release()
         raise
@@ -161,10 +162,3 @@ def _put_aside(sweep: Path, job: Job) -> None:
     note = sweep / NOTES / f"{job.number}.json"
     taken = len(list(note.parent.glob(f"{note.name}.*")))
     note.rename(note.with_name(f"{note.name}.{taken + 1}"))
-
-
-def value_of_done(sweep: Path, number: int) -> tuple[str, float] | None:
-    """The folder and the monitored value of a job that is done; None if it is not."""
-    jobs: Sequence[Job] = [job for job in read_jobs(sweep) if job.number == number]
-    done = [job for job in jobs if job.status == FINISHED]
-    return (done[0].folder, done[0].monitored) if done else None

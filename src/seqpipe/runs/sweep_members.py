@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from seqpipe.errors import ConfigError, DataError, did_you_mean
-from seqpipe.inference.ensemble import ensemble_of
+from seqpipe.inference.ensemble import ensemble_of, why_no_ensemble
 from seqpipe.inference.model import Model
 from seqpipe.records import BadRecordError, inside
-from seqpipe.report.sweep_jobs import FINISHED, Job, differing, read_jobs, setting
+from seqpipe.report.sweep_jobs import FINISHED, Job, differing, read_jobs
 from seqpipe.runs.open_model import open_model
 from seqpipe.runs.options import SWEEP, ModelOptions, RunOptions
 from seqpipe.runs.sweep_record import FILE, SweepRecord, read_sweep
@@ -97,7 +97,7 @@ def find_members(options: RunOptions, root: Path) -> Members:
     keys = differing(jobs) or list(record.keys)
     members, left_out = list[Member](), list[str]()
     for job in jobs:
-        name = f"#{job.number} ({setting(job, keys)})"
+        name = job.title(keys)
         if job.status != FINISHED:
             left_out.append(f"{name}: {job.status}{f', {job.message}' if job.message else ''}")
             continue
@@ -170,8 +170,8 @@ def ensemble_or_reason(opened: Sequence[Opened], run: str) -> tuple[Model | None
         opened: the models.
         run: as typed.
     """
-    try:
-        made = ensemble_of([one.model for one in opened], [one.member.name for one in opened])
-    except ConfigError as error:
-        return None, f"run={run}: no ensemble: {error}"
-    return made, ""
+    models = [one.model for one in opened]
+    reason = why_no_ensemble(models, [one.member.name for one in opened])
+    if reason:
+        return None, f"run={run}: no ensemble: {reason}"
+    return ensemble_of(models), ""
