@@ -57,7 +57,7 @@ for node in nodes:  # the folder of a job is made by Hydra, and its mode we set 
     del node["overrides"]["hydra"], node["runtime"]["output_dir"]
 assert nodes[0] == nodes[1]
 with open_dict(whole):
-    del whole["hydra"], whole["workers"]  # of a sweep
+    del whole["hydra"], whole["workers"], whole["skip_done"]  # of a sweep
 assert cfg == whole
 """
 

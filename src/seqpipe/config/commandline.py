@@ -320,7 +320,7 @@ def _search_problems(
     loader: Loader, base: Composed, overrides: Sequence[Override], unread: Collection[str]
 ) -> tuple[list[str], CommonParams]:
     """The problems of a search: of its options, and of the values of each key; what jobs share."""
-    common = CommonParams()
+    common = CommonParams(loader)
     parser = OverridesParser.create()
     fixed, swept, space = searched(base.hydra, overrides, loader.hydra_loader, loader.user_dirs())
     judged = list[tuple[str, str]]()

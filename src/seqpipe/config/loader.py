@@ -83,14 +83,6 @@ class Composed(NamedTuple):
         except OmegaConfBaseException:  # the interpolation there leads nowhere, or it is no key
             return False
 
-    def value_of_hydra(self, key: str) -> Any:
-        """The value of a key of Hydra's own, `sweep.dir`, as it is before a job.
-
-        Raises:
-            OmegaConfBaseException: it says what only a job knows.
-        """
-        return OmegaConf.select(self._whole(), f"hydra.{key}")
-
     def run(self, job: Callable[[DictConfig], float]) -> None:
         """Run it as one job of Hydra's, without composing it again."""
         run_composed(self.loader, self._whole(), job)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from seqpipe.config.config_view import Param, flat_params
 from seqpipe.config.hydra_internals import BASIC_SWEEPER, grid_jobs
@@ -49,7 +49,8 @@ class SweepPlan:
         """The folder of the sweep as Hydra would make it now, and whether it was typed."""
         typed = [str(one) for one in self.first.hydra.overrides.hydra]
         is_named = any(one.lstrip("+").startswith("hydra.sweep.dir=") for one in typed)
-        return Path(str(self.first.value_of_hydra("sweep.dir"))), is_named
+        whole = OmegaConf.create({**self.first.cfg, "hydra": self.first.hydra})
+        return Path(str(whole.hydra.sweep.dir)), is_named
 
 
 class CommonParams:

@@ -47,7 +47,7 @@ class Continued:
     again: dict[str, str] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
-        """What happens now, for people."""
+        """The report of what is done and what runs, for people."""
         planned = len(self.record.jobs or ())
         text = f"{len(self.done)} of {planned} jobs are done, and {planned - len(self.done)} run"
         again = [f"{name} runs again: {reason}" for name, reason in self.again.items()]

@@ -236,6 +236,8 @@ def numbers_of(jobs: Sequence[Job], folds: Sequence[FoldGroup] = ()) -> dict[str
     numbers = {"sweep/jobs": float(len(jobs))}
     numbers |= {f"sweep/{status}": float(counts[status]) for status in (FINISHED, FAILED)}
     numbers["sweep/failed"] += counts[REFUSED]
+    if counts[PRUNED]:
+        numbers["sweep/pruned"] = float(counts[PRUNED])
     if folds:
         best_folds = folds[0] if len(folds) == 1 else best_group(folds)
         pooled = None if best_folds is None else best_folds.pooled
