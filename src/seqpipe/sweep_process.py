@@ -11,7 +11,7 @@ from seqpipe.config.sweep_callback import Comparison
 from seqpipe.config.sweep_keys import SKIP_DONE
 from seqpipe.config.sweep_plan import SweepPlan
 from seqpipe.errors import ConfigError, DataError
-from seqpipe.processes import rank
+from seqpipe.processes import rank, started_outside
 from seqpipe.signals import ENDING_SIGNALS, signal_handlers
 from seqpipe.terminal import print_error, print_text
 
@@ -36,6 +36,9 @@ def continued_sweep(plan: SweepPlan, command: str) -> "Continued | None":
     if command != "train":
         text = f"{command} trains nothing that could be done; allowed: leave it out"
         raise ConfigError(f"{SKIP_DONE}=true: {text}")
+    if started_outside():
+        text = "a launcher has started this process beside others, which do not know what is done"
+        raise ConfigError(f"{SKIP_DONE}=true: {text}; allowed: without torchrun or srun")
     from seqpipe.runs.skip_done import continue_sweep
 
     wanted, is_named = plan.folder()

@@ -5,11 +5,11 @@ import pytest
 from seqpipe.config.commandline import check, read_flags
 from seqpipe.config.compose import compose
 from seqpipe.config.paths import conf_dir
-from seqpipe.config.schema import GROUPS, PANEL
+from seqpipe.config.schema import GROUPS, OF_SWEEPS, PANEL
 from seqpipe.config.validate import validate
 from seqpipe.errors import ConfigError
 
-KEYS = ", ".join((*PANEL, *GROUPS))
+KEYS = ", ".join((*PANEL, *OF_SWEEPS, *GROUPS))
 CELLS = "gru, gru_simplified, irnn, lstm, lstm_peephole, none, rnn"
 EXPERIMENTS = ", ".join(sorted(file.stem for file in (conf_dir() / "experiment").glob("*.yaml")))
 DATA = (
