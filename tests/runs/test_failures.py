@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from pytorch_lightning import Trainer
 
 from seqpipe.commands import train
 from seqpipe.errors import RecordError, TrainingError
+from seqpipe.files import replacing
 from seqpipe.report import run_files as report
 from seqpipe.runs import artifacts, examples, saved_model
+from seqpipe.training import archives
 from seqpipe.training.module import SequenceModule
 
 PLAIN = ["trainer.max_epochs=3", "scheduler=none", "logger=csv", "preflight=none"]
@@ -127,8 +128,6 @@ def test_what_was_seen_inside_a_model_before_a_break_is_drawn(launch, tmp_path, 
 @pytest.mark.parametrize(
     ("place", "name", "after"),
     [
-        (Trainer, "save_checkpoint", 0),
-        (Trainer, "save_checkpoint", 3),
         (artifacts, "write_history", 0),
         (report, "write_metrics", 0),
         (saved_model, "write", 0),
@@ -150,22 +149,46 @@ def test_a_full_disk_ends_a_run_with_its_state_and_what_was_written(
         assert str(folder) in str(caught.value)
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(launch, tmp_path, monkeypatch):
-    write, calls = Path.write_bytes, []
+# Each epoch of the three writes the best checkpoint and then the last one.
+@pytest.mark.parametrize(
+    ("fails", "kept", "best_epochs"),
+    [
+        ({1, 2, 3, 4, 5, 6}, set(), {None}),
+        ({1, 2}, {"best.ckpt", "last.ckpt"}, {2, 3}),
+        ({3, 4, 5, 6}, {"best.ckpt", "last.ckpt"}, {1}),
+        ({2, 4, 6}, {"best.ckpt"}, {1, 2, 3}),
+    ],
+)
+def test_a_checkpoint_that_the_disk_cannot_hold_leaves_the_one_before_and_the_training_continues(
+    launch, tmp_path, monkeypatch, caplog, fails, kept, best_epochs
+):
+    made, calls = archives.write_archive, []
 
-    def half(self, data):
-        if self.suffix == ".ckpt":
-            calls.append(self)
-            if len(calls) > 2:
-                write(self, b"half of it")
-                raise OSError(errno.ENOSPC, "No space left on device")
-        return write(self, data)
+    def half(path, content):
+        calls.append(path)
+        if len(calls) in fails:
+            with replacing(path) as new:
+                new.write_bytes(b"half of it")
+                raise FULL
+        made(path, content)
 
-    monkeypatch.setattr(Path, "write_bytes", half)
-    with pytest.raises(OSError, match="No space left") as caught:
-        launch("adding", *QUICK)
-    kept = tmp_path / "runs" / "run" / "checkpoints"
-    names = {path.name for path in kept.iterdir()} - {".before-best.ckpt"}
-    assert names == {"best.ckpt", "last.ckpt"}
-    assert all(path.stat().st_size > 1000 for path in kept.iterdir())
-    assert str(caught.value.filename).startswith(str(kept))
+    monkeypatch.setattr(archives, "write_archive", half)
+    result = launch("adding", *QUICK)
+    folder = tmp_path / "runs" / "run" / "checkpoints"
+    files = {path.name for path in folder.iterdir()} - {".before-best.ckpt"}
+    assert files == kept
+    for name in files:
+        assert archives.read_archive(folder / name)["state_dict"]
+    if "best.ckpt" in files:  # the validation of the file, not of weights that are lost
+        assert result.metrics["best/epoch"] in best_epochs
+        assert archives.read_archive(folder / "best.ckpt")["global_step"] == 4 * int(
+            result.metrics["best/epoch"]
+        )
+    else:
+        assert "best/epoch" not in result.metrics
+    assert result.metrics["test/loss"] > 0
+    text = "No space left on device: training continues with the checkpoint before"
+    assert caplog.text.count(text) == (3 if fails == {2, 4, 6} else 1)
+    assert ("checkpoints can be written again" in caplog.text) == (6 not in fails or len(fails) < 4)
+    assert not list(folder.glob(".new-*"))
+    assert json.loads((folder.parent / "run.json").read_text())["status"] == "FINISHED"

@@ -129,8 +129,6 @@ def fit(run: TrainingRun, resumed: resume.Resumed | None) -> None:
     if last is not None and not math.isfinite(last.metrics[monitor]):
         text = "%s is %s after epoch %d: the trained model is useless"
         log.warning(text, monitor, last.metrics[monitor], last.epoch)
-    if run.first:
-        artifacts.write_history(run.folder, history.series)
 
 
 def test(run: TrainingRun) -> None:

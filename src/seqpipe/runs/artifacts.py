@@ -197,6 +197,7 @@ def keep_results(run: TrainingRun) -> None:
     folder, tracker, best = run.folder, run.tracker, run.checkpoint
     try:
         report.write_metrics(folder, run.metrics)
+        write_history(folder, run.history.series)
         if best is not None:
             tracker.log_metrics(run.best_metrics(), step=run.chosen.step)
         if run.compared is not None:

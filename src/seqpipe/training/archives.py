@@ -1,15 +1,21 @@
 """Checkpoints as files: written whole and synced, and read without running code."""
 
+import contextlib
 import io
+import logging
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning.plugins import TorchCheckpointIO
 
+from seqpipe.errors import place_message
 from seqpipe.files import replacing
 from seqpipe.records import check_archive
+
+log = logging.getLogger(__name__)
 
 UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError)
 """Errors of `read_archive` for a file that torch did not write, or that is damaged."""
@@ -42,7 +48,14 @@ class WholeFiles(TorchCheckpointIO):
 
     Lightning's own writes to the system's folder of temporary files first, without a sync: what a
     killed process leaves there is never removed, and a rename may reach the disk before the file.
+
+    Attributes:
+        outage: the errors that do not end the training, while a checkpoint of ours is written.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outage: Outage | None = None
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
@@ -54,4 +67,42 @@ class WholeFiles(TorchCheckpointIO):
             path: of the file.
             storage_options: not used, as in the class above.
         """
-        write_archive(Path(path), checkpoint)
+        with contextlib.nullcontext() if self.outage is None else self.outage.tolerated():
+            write_archive(Path(path), checkpoint)
+
+
+class Outage:
+    """A disk that is full, or cannot be written to: checkpoints fail, and training continues.
+
+    It warns once, and once when checkpoints can be written again.
+
+    Attributes:
+        failed: whether the last block of `tolerated` met such an error.
+    """
+
+    def __init__(self) -> None:
+        self.failed = self._warned = False
+
+    @contextlib.contextmanager
+    def tolerated(self, *, is_checkpoint: bool = True) -> Iterator[None]:
+        """Notes an error of the disk in the block; every other one passes.
+
+        Args:
+            is_checkpoint: the block writes one, so that without an error the outage is over.
+        """
+        self.failed = False
+        try:
+            yield
+        except OSError as error:
+            place = place_message(error)
+            if place is None:
+                raise
+            self.failed = True
+            if not self._warned:
+                text = "training continues with the checkpoint before, and tries the next one"
+                log.warning("%s: %s", place, text)
+            self._warned = True
+        else:
+            if self._warned and is_checkpoint:
+                log.warning("checkpoints can be written again")
+                self._warned = False

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from seqpipe.bounds import MonitorOrAuto
 from seqpipe.files import replacing
-from seqpipe.training.archives import WholeFiles, read_archive, write_archive
+from seqpipe.training.archives import Outage, WholeFiles, read_archive, write_archive
 from seqpipe.training.history import Validation, record, validation_of
 from seqpipe.training.lightning_internals import (
     batch_index,
@@ -51,6 +51,9 @@ class BestAndLast(Checkpoint):
 
     While `best.ckpt` is newer than `last.ckpt`, the best checkpoint that `last.ckpt` knows is kept
     beside them. So a process may be killed between the two.
+
+    A checkpoint that the disk has no room for is left out: the one before stays, also as the best
+    so far, and the next is tried.
 
     Args:
         dirpath: where checkpoints go.
@@ -86,6 +89,8 @@ class BestAndLast(Checkpoint):
         self._unsaved = False  # the best is of the end of this epoch, and is saved there
         self._validated: dict[str, Tensor] = {}  # weights of the best, until saved
         self._saving_best = False
+        self._written: Validation | None = None  # that of the file
+        self._outage = Outage()
         self._stopping = False  # a stop was requested in the middle of an update
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -169,13 +174,17 @@ class BestAndLast(Checkpoint):
         if trainer.strategy.broadcast(last_step) != trainer.global_step:
             self._write_best(trainer)
             return
-        if self._first:
-            saved = read_archive(self.last_path)
-            saved["callbacks"][self.state_key] = self.state_dict()
-            _put_weights(self._validated, saved)
-            for path in (self.best_path, self.last_path):
-                write_archive(path, saved)
-        trainer.strategy.barrier()
+        saved: dict[str, Any] = {}
+        with self._outage.tolerated(is_checkpoint=self._first):
+            if self._first:
+                saved = read_archive(self.last_path)
+                saved["callbacks"][self.state_key] = self.state_dict()
+                _put_weights(self._validated, saved)
+                write_archive(self.best_path, saved)
+        self._note_best(is_written := self._all_know(trainer))
+        if self._first and is_written:
+            with self._outage.tolerated():
+                write_archive(self.last_path, saved)
 
     def _is_best(self, now: Validation) -> bool:
         value = now.metrics.get(self.monitor, math.nan)
@@ -200,11 +209,43 @@ class BestAndLast(Checkpoint):
         return self.best_path.with_name(".before-best.ckpt")
 
     def _write_best(self, trainer: Trainer) -> None:
-        if self.save_last and self._first and not self._before_path.exists():
-            _keep(self.best_path, self._before_path)
-        self._saving_best = True
-        _save(trainer, self.best_path)
+        with self._outage.tolerated(is_checkpoint=False):
+            if self.save_last and self._first and not self._before_path.exists():
+                _keep(self.best_path, self._before_path)
+        if self._all_know(trainer):
+            self._saving_best = True
+            self._save(trainer, self.best_path)
+        self._note_best(self._all_know(trainer))
         self._saving_best, self._validated = False, {}
+
+    def _note_best(self, is_written: bool) -> None:
+        """Notes the validation of `best.ckpt`; of a file that was not written, that before."""
+        if is_written:
+            self._written = self.best
+        else:
+            self.best = self._written
+
+    def _all_know(self, trainer: Trainer) -> bool:
+        """True if the first process, which writes, has written; all processes must call it."""
+        return bool(trainer.strategy.broadcast(not self._outage.failed))
+
+    def _save(self, trainer: Trainer, path: Path) -> None:
+        """Write a checkpoint that replaces the one before only once it is complete.
+
+        All processes call it; the first one writes. What was logged before it is in the store by
+        then: a run that is resumed from it does not log that again.
+        """
+        for logger in trainer.loggers:
+            if hasattr(logger, "flush"):
+                logger.flush()
+        writer = trainer.strategy.checkpoint_io
+        if isinstance(writer, WholeFiles):
+            writer.outage = self._outage
+        try:
+            trainer.save_checkpoint(path)
+        finally:
+            if isinstance(writer, WholeFiles):
+                writer.outage = None
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -214,11 +255,13 @@ class BestAndLast(Checkpoint):
             _put_weights(self._validated, checkpoint)
 
     def _write_last(self, trainer: Trainer) -> None:
-        _save(trainer, self.last_path)
+        self._save(trainer, self.last_path)
+        self.requests.note_saved(trainer.global_step)  # the next attempt, too, comes when it is due
+        if not self._all_know(trainer):
+            return
         if self._first:
             self._before_path.unlink(missing_ok=True)
         self.saved_step = trainer.global_step
-        self.requests.note_saved(trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain containers for a checkpoint."""
@@ -243,23 +286,10 @@ class BestAndLast(Checkpoint):
                 beside[0],
             )
             return
-        self.best = best
+        self.best = self._written = best
         if self._first and saved.resolve() != self.best_path.resolve():
             with replacing(self.best_path, sync=True) as made:
                 shutil.copyfile(saved, made)
-
-
-def _save(trainer: Trainer, path: Path) -> None:
-    """Write a checkpoint that replaces the one before only once it is complete.
-
-    All processes call it; the first one writes. What was logged before it is in the store by then:
-    a run that is resumed from it does not log that again.
-    """
-    for logger in trainer.loggers:
-        if hasattr(logger, "flush"):
-            logger.flush()
-    trainer.save_checkpoint(path)  # by `WholeFiles`
-    trainer.strategy.barrier("checkpoint")  # no process reads the previous one
 
 
 def _keep(path: Path, name: Path) -> None:
