@@ -10,6 +10,7 @@ from pathlib import Path
 
 # Before torch, MLflow and matplotlib are imported, and for the programs that tests start.
 os.environ |= {"OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "MPLBACKEND": "Agg"}
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for a hub that this machine may not reach
 
 import pytest
 import torch

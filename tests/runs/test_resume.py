@@ -62,37 +62,29 @@ NOISY = ("weight_noise=0.05", "trainer.accumulate_grad_batches=2")
 PLATEAU = ("scheduler=plateau", "scheduler.patience=0", "optim.lr=0.2")
 LONG = ("trainer.max_epochs=9",)
 AUGMENTED = ("+data.x.noise=0.3", "+data.x.time_warp=0.2")
-WORKER = (*LANES, "data.num_workers=1")
+WORKER = "data.num_workers=1"
 DROPPED = ("cell.weight_drop=0.3", "cell.hidden_dropout=0.3", "cell.zoneout=0.2")
 STOPS = [  # the data, what all runs share, the end of the whole, the first end and its update
-    ("adding", (), "trainer.max_epochs=4", "trainer.max_epochs=2", 8),
     ("adding", STEPWISE, "trainer.max_epochs=4", "trainer.max_epochs=2", 8),
     ("adding", PLATEAU, "trainer.max_epochs=4", "trainer.max_epochs=2", 8),
     ("adding", NOISY, "trainer.max_epochs=4", "trainer.max_steps=3", 3),
     ("adding", WARMED, "trainer.max_epochs=4", "trainer.max_epochs=2", 8),
     ("adding", CLIPPED, "trainer.max_epochs=3", "trainer.max_steps=3", 3),
-    ("adding", CLIPPED, "trainer.max_epochs=3", "trainer.max_steps=6", 6),
     ("adding", LONG, "trainer.max_steps=12", "trainer.max_epochs=1", 4),
     ("adding", LONG, "trainer.max_steps=12", "trainer.max_steps=4", 4),
-    ("adding", AUGMENTED, "trainer.max_epochs=3", "trainer.max_steps=6", 6),
-    (
-        "adding",
-        (*AUGMENTED, "data.num_workers=1"),
-        "trainer.max_epochs=3",
-        "trainer.max_steps=6",
-        6,
-    ),
+    ("adding", (*AUGMENTED, WORKER), "trainer.max_epochs=3", "trainer.max_steps=6", 6),
     ("adding", DROPPED, "trainer.max_epochs=3", "trainer.max_steps=6", 6),
-    ("python_docs", LANES, "trainer.max_steps=6", "trainer.max_steps=3", 3),
     ("python_docs", (*LANES, *DROPPED), "trainer.max_steps=6", "trainer.max_steps=3", 3),
-    (
-        "python_docs",
-        (*LANES, "data.num_workers=1"),
-        "trainer.max_steps=6",
-        "trainer.max_steps=3",
-        3,
-    ),
+    ("python_docs", (*LANES, WORKER), "trainer.max_steps=6", "trainer.max_steps=3", 3),
 ]
+# The same without what the cases above add.
+PLAINER = [
+    ("adding", (), "trainer.max_epochs=4", "trainer.max_epochs=2", 8),
+    ("adding", CLIPPED, "trainer.max_epochs=3", "trainer.max_steps=6", 6),
+    ("adding", AUGMENTED, "trainer.max_epochs=3", "trainer.max_steps=6", 6),
+    ("python_docs", LANES, "trainer.max_steps=6", "trainer.max_steps=3", 3),
+]
+STOPS += [pytest.param(*case, marks=pytest.mark.full) for case in PLAINER]
 
 
 @pytest.mark.parametrize(("data", "shared", "end", "first_end", "step"), STOPS)
