@@ -1,6 +1,7 @@
 """Messages and exit codes of every command, and output streams that are closed."""
 
 import contextlib
+import errno
 import io
 import os
 import signal
@@ -60,10 +61,12 @@ def report_error(error: Exception, *, first: bool = True) -> int:
 
 
 def print_text(text: str, end: str = "\n") -> None:
-    """Prints a text; a closed pipe (`| head`) is ignored."""
+    """Prints a text; a closed pipe (`| head`) or terminal is ignored."""
     try:
         print(visible(text), end=end, flush=True)
-    except BrokenPipeError:
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            raise
         discard_output()
 
 

@@ -34,6 +34,14 @@ class QueueLauncher(Launcher):
         """Called by Hydra before the first job."""
         self.context, self.task, self.config = hydra_context, task_function, config
 
+    @classmethod
+    def check(cls) -> None:
+        """Refuses the launcher where it cannot work; called before anything is made.
+
+        Raises:
+            ConfigError: with the reason.
+        """
+
     @abstractmethod
     def make_workers(self, folder: Path) -> Workers:
         """Makes what runs the jobs.
@@ -87,5 +95,5 @@ class QueueLauncher(Launcher):
             )
             for job in hydra_jobs(self.context, self.task, self.config, job_overrides, first)
         )
-        progress = Progress(total, workers.capacity, in_place=workers.logs)
+        progress = Progress(total, min(workers.capacity, total or 1), in_place=workers.logs)
         JobQueue(workers, progress, folder, ended).run(jobs)

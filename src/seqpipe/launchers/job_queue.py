@@ -117,7 +117,7 @@ class JobQueue:
         """Passes the signal on, and waits until the running jobs have closed their runs."""
         number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
         count = len(self._running)
-        print_error(f"ending {count} running {'job' if count == 1 else 'jobs'}; Ctrl-C kills")
+        print_error(f"ending {count} running {'job' if count == 1 else 'jobs'}; Ctrl-C again kills")
         self._workers.end(number)
         deadline = time.monotonic() + GRACE
         while self._running and time.monotonic() < deadline:

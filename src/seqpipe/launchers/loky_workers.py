@@ -8,7 +8,6 @@ for many jobs, so that torch is imported once per worker.
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
@@ -18,7 +17,14 @@ from seqpipe.errors import first_line
 from seqpipe.launchers.loky_internals import exit_code_in, keep_grown_workers, start_tracker
 from seqpipe.launchers.resources import share_of_worker
 from seqpipe.launchers.worker_process import begin, perform
-from seqpipe.launchers.workers import JobEnd, QueuedJob, Workers, ended_by, variables_to_pass
+from seqpipe.launchers.workers import (
+    JobEnd,
+    QueuedJob,
+    Workers,
+    ended_by,
+    signals_blocked,
+    variables_to_pass,
+)
 
 _FIRST_CALL = 10.0  # seconds to wait for the number of a process that has just been started
 
@@ -38,7 +44,8 @@ class _Slot:
                 submitted: Future[JobEnd] = self._executor.submit(perform, job)
                 return submitted
             self.close()  # it died between two jobs
-        with _signals_blocked():
+        start_tracker()
+        with signals_blocked():
             self._executor = process_executor.ProcessPoolExecutor(
                 max_workers=1,
                 env={**variables_to_pass(), **self._environment},
@@ -111,17 +118,3 @@ class LokyWorkers(Workers):
 def _begin(starter: int) -> None:
     keep_grown_workers()
     begin(starter)
-
-
-@contextlib.contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Starts processes that Ctrl-C does not reach before they are prepared for it."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    start_tracker()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -7,7 +7,7 @@ from pathlib import Path
 from seqpipe.processes import THREAD_VARIABLES, WORKERS, usable_cores
 
 _COMPILING = "TORCHINDUCTOR_COMPILE_THREADS"
-_GPUS = "CUDA_VISIBLE_DEVICES"
+GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 def share_of_worker(
@@ -28,7 +28,7 @@ def share_of_worker(
         found |= {WORKERS: str(workers), **dict.fromkeys(THREAD_VARIABLES, cores)}
     gpus = _visible_gpus(environ)
     if len(gpus) > 1 and workers > 1:
-        found[_GPUS] = ",".join(_share(gpus, place, workers))
+        found[GPUS] = ",".join(_share(gpus, place, workers))
     return found
 
 
@@ -39,7 +39,7 @@ def _share(gpus: Sequence[str], place: int, workers: int) -> Sequence[str]:
 
 def _visible_gpus(environ: Mapping[str, str]) -> list[str]:
     """The GPUs that a process may use, as CUDA_VISIBLE_DEVICES names them."""
-    if (given := environ.get(_GPUS)) is not None:
+    if (given := environ.get(GPUS)) is not None:
         return [name.strip() for name in given.split(",") if name.strip()]
     numbers = [path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia*")]
     return sorted((name for name in numbers if name.isdecimal()), key=int)

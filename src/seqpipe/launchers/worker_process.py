@@ -46,14 +46,25 @@ def begin(starter: int) -> None:
 
 
 def _end_with(starter: int) -> None:
-    """Waits until the starter has ended, then ends the job and this process."""
-    while os.getppid() == starter:
+    """Waits until the starter or the parent has ended, then ends the job and this process."""
+    parent = os.getppid()
+    while os.getppid() == parent and _is_alive(starter):
         time.sleep(_LOOK)
     os.kill(os.getpid(), signal.SIGTERM)
     deadline = time.monotonic() + GRACE
     while _running and time.monotonic() < deadline:
         time.sleep(0.1)
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
 
 
 def perform(job: QueuedJob) -> JobEnd:

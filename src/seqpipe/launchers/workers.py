@@ -1,10 +1,11 @@
 """Workers: what runs the jobs of a sweep, in this process or in others."""
 
+import contextlib
 import math
 import os
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -120,3 +121,16 @@ def ended_by(code: int) -> str:
 def variables_to_pass() -> dict[str, str]:
     """The variables of this process that a job elsewhere needs: ours and those of MLflow."""
     return {k: v for k, v in os.environ.items() if k.startswith(("SEQPIPE_", "MLFLOW_"))}
+
+
+@contextlib.contextmanager
+def signals_blocked() -> Iterator[None]:
+    """Starts processes that Ctrl-C does not reach before they are prepared for it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
