@@ -48,7 +48,7 @@ from seqpipe.config.nested_groups import with_slashes
 from seqpipe.config.paths import conf_dir
 from seqpipe.config.signatures import import_targets
 from seqpipe.config.sweep_callback import Comparison
-from seqpipe.config.sweep_keys import SKIP_DONE, take_sweep_keys
+from seqpipe.config.sweep_keys import SKIP_DONE, check_launcher, take_sweep_keys
 from seqpipe.config.sweep_plan import SweepPlan, plan_of
 from seqpipe.errors import ConfigError, DataError
 from seqpipe.peers import ExchangeError
@@ -225,6 +225,7 @@ def _check_configuration(argv: list[str], command: str) -> _Prepared:
     sys.argv += make_follower(composed)
     if checked.common is None:
         return _Prepared(composed)
+    check_launcher(composed.hydra, None if command == TRAIN else command)
     plan = plan_of(checked.common, read_flags(sys.argv[1:]).overrides)
     continued = continued_sweep(plan, command) if composed.of_sweep.get(SKIP_DONE) else None
     return _Prepared(plan=plan, runs=runs, continued=continued)

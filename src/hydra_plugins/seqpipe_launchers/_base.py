@@ -95,5 +95,6 @@ class QueueLauncher(Launcher):
             )
             for job in hydra_jobs(self.context, self.task, self.config, job_overrides, first)
         )
-        progress = Progress(total, min(workers.capacity, total or 1), in_place=workers.logs)
+        at_once = min(workers.capacity, total or workers.capacity)
+        progress = Progress(total, at_once, in_place=workers.logs)
         JobQueue(workers, progress, folder, ended).run(jobs)

@@ -60,8 +60,9 @@ class SeqpipeSlurmLauncher(SeqpipeLocalLauncher):
         from seqpipe.errors import ConfigError
 
         need("submitit", extra="slurm", what="launcher=submitit_slurm")
-        if shutil.which("sbatch") is None:
-            text = "no SLURM here (sbatch is not found); allowed: on a machine that submits jobs"
+        if missing := [name for name in ("sbatch", "srun") if shutil.which(name) is None]:
+            missed = " and ".join(missing)
+            text = f"no SLURM here ({missed} not found); allowed: on a machine that submits jobs"
             raise ConfigError(f"launcher=submitit_slurm: {text}, or launcher=submitit_local")
 
     def make_workers(self, folder: Path) -> Workers:

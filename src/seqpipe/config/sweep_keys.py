@@ -8,6 +8,8 @@ from omegaconf import DictConfig, open_dict
 from seqpipe.config.hydra_internals import BASIC_SWEEPER
 from seqpipe.config.nested_groups import with_dots
 from seqpipe.config.schema import OF_SWEEPS, RULES
+from seqpipe.config.signatures import found_target
+from seqpipe.errors import ConfigError
 from seqpipe.rules import Problem
 
 LAUNCHER, WORKERS, SKIP_DONE = "launcher", "workers", "skip_done"
@@ -78,3 +80,21 @@ def _skip_problems(hydra: DictConfig, skip_done: object, *, sweep: bool) -> Iter
     elif not str(hydra.launcher.get("_target_")).startswith(OURS):
         text = "hydra/launcher starts every job; allowed: leave it out, or launcher=joblib"
         yield f"{key}: {text}"
+
+
+def check_launcher(hydra: DictConfig, other: str | None) -> None:
+    """Refuse a launcher that cannot work here, before anything is made.
+
+    Args:
+        hydra: its own node of the composed configuration.
+        other: the command, if it does not train; None if it does.
+
+    Raises:
+        ConfigError: with the reason.
+    """
+    name, target = hydra.runtime.choices.get(LAUNCHER), str(hydra.launcher.get("_target_"))
+    if target.startswith(OURS) and name != BASIC and other is not None:
+        text = f"jobs of {other} print one after another; allowed: leave it out"
+        raise ConfigError(f"{LAUNCHER}={name}: {text}")
+    if target.startswith(OURS):
+        found_target(target).check()

@@ -1,5 +1,6 @@
 """The queue of a sweep: a job starts when a worker is free, and none takes another along."""
 
+import math
 import signal
 import sys
 import time
@@ -53,6 +54,7 @@ class JobQueue:
         jobs = self._not_done(jobs)
         try:
             while self._fill(jobs) or self._running:
+                self._progress.waiting = self._workers.waiting
                 self._progress.tick()
                 self._collect(jobs)
         except (KeyboardInterrupt, SystemExit) as error:
@@ -95,10 +97,13 @@ class JobQueue:
         ends = [(self._running.pop(end.number), end) for end in self._workers.wait(_TICK)]
         notes = [_completed_note(job, end, self._sweep) for job, end in ends]
         for (job, end), note in zip(ends, notes, strict=True):
-            self._progress.ended(job.number, failed=note is not None and note.failed)
+            failed = note is not None and note.failed
+            seconds = note.seconds if note is not None and self._workers.scheduled else math.nan
+            self._progress.ended(job.number, failed=failed, seconds=seconds)
             self._ended(end.number, end.value)
         if self._workers.logs:
             self._fill(jobs)
+        self._progress.waiting = self._workers.waiting if ends else self._progress.waiting
         for (job, _), note in zip(ends, notes, strict=True):
             self._announce(job, note)
 

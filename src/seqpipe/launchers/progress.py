@@ -1,5 +1,6 @@
 """The progress of a sweep: jobs that are done, run, and failed, and the time that is left."""
 
+import math
 import statistics
 import sys
 import time
@@ -18,6 +19,9 @@ class Progress:
         in_place: the line is written over the last one, on a terminal; else each event has a line.
         clock: seconds.
         stream: where to; None: stderr.
+
+    Attributes:
+        waiting: jobs that count as running, and that a scheduler has not started.
     """
 
     def __init__(
@@ -34,7 +38,7 @@ class Progress:
         self._in_place = in_place and self._stream.isatty()
         self._running: dict[int, float] = {}
         self._seconds: list[float] = []
-        self._failed = self._skipped = 0
+        self._failed = self._skipped = self.waiting = 0
 
     def started(self, number: int) -> None:
         """A job has started."""
@@ -44,12 +48,18 @@ class Progress:
         """A job was done before."""
         self._skipped += 1
 
-    def ended(self, number: int, *, failed: bool) -> None:
-        """A job has ended."""
-        seconds = self._clock() - self._running.pop(number)
+    def ended(self, number: int, *, failed: bool, seconds: float = math.nan) -> None:
+        """A job has ended.
+
+        Args:
+            number: of the job.
+            failed: whether it has no result.
+            seconds: it took, by its own clock; NaN: not known.
+        """
+        measured = self._clock() - self._running.pop(number)
         self._failed += failed
         if not failed:
-            self._seconds.append(seconds)
+            self._seconds.append(seconds if math.isfinite(seconds) else measured)
 
     def show(self) -> None:
         """Writes the line."""
@@ -71,11 +81,13 @@ class Progress:
             self._stream.flush()
 
     def line(self) -> str:
-        """`sweep: 3 of 24 jobs done, 2 running, 1 failed, about 2 min 5 s left`."""
+        """Return `sweep: 3 of 24 jobs done, 2 running, 1 failed, about 2 min 5 s left`."""
         total = "" if self._total is None else f" of {self._total}"
         plural = "" if self._total == 1 else "s"
         parts = [f"sweep: {len(self._seconds) + self._skipped}{total} job{plural} done"]
-        parts += [f"{len(self._running)} running"] if self._running else []
+        run = len(self._running) - self.waiting
+        parts += [f"{run} running"] if run > 0 else []
+        parts += [f"{self.waiting} waiting"] if self.waiting else []
         parts += [f"{self._failed} failed"] if self._failed else []
         left = self._left()
         parts += [] if left is None else [f"about {duration(left)} left"]
@@ -86,10 +98,12 @@ class Progress:
         if self._total is None or not self._seconds:
             return None
         each, now = statistics.fmean(self._seconds), self._clock()
-        running = [max(0.0, each - (now - start)) for start in self._running.values()]
+        started = sorted(self._running.values())[: max(0, len(self._running) - self.waiting)]
+        running = [max(0.0, each - (now - start)) for start in started]
         ended = len(self._seconds) + self._failed + self._skipped
         queued = self._total - ended - len(running)
         if queued <= 0 and not running:
             return None
-        shared = (sum(running) + each * max(0, queued)) / self._workers
-        return max(shared, *running) if running else shared
+        at_once = min(self._workers, max(1, len(running)))
+        shared = (sum(running) + each * max(0, queued)) / at_once
+        return max([shared, *running])

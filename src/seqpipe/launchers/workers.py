@@ -52,10 +52,17 @@ class Workers(ABC):
     Attributes:
         capacity: how many jobs it takes at a time.
         logs: True if what jobs print is in their logs.
+        scheduled: True if a scheduler may let jobs wait after their start here.
     """
 
     capacity: int = 1
     logs: bool = True
+    scheduled: bool = False
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that were given to a scheduler, which has not started them."""
+        return 0
 
     @abstractmethod
     def start(self, job: QueuedJob) -> None:
