@@ -187,9 +187,11 @@ def _ignored(names: list[str], why: str) -> str | None:
 
 
 def usable_cores() -> int:
-    """The number of cores that this process may use."""
+    """The number of cores that this process may use; in a job of SLURM those that it was given."""
     affinity = getattr(os, "sched_getaffinity", None)  # of Linux
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    given = os.environ.get("SLURM_CPUS_ON_NODE", "")  # where SLURM does not bind processes
+    return min(cores, int(given)) if given.isdecimal() and int(given) else cores
 
 
 def workers_of_machine() -> int:

@@ -23,7 +23,6 @@ from seqpipe.launchers.resources import GPUS, share_of_worker
 from seqpipe.launchers.worker_process import begin, perform
 from seqpipe.launchers.workers import JobEnd, QueuedJob, Workers, name_of_signal, signals_blocked
 
-EXTRA = "slurm"  # of seqpipe, with submitit
 _FOLDER = ".submitit"  # in that of the sweep: what submitit writes
 _LOOK = 0.25  # seconds between two looks at the jobs
 _ASK = 5.0  # seconds between two questions to SLURM
@@ -65,7 +64,7 @@ class SubmititWorkers(Workers):
     late = 0.0  # seconds in which a result may still appear
 
     def __init__(self, sweep: Path, capacity: int, options: Mapping[str, Any]) -> None:
-        submitit = need("submitit", extra=EXTRA, what=f"launcher=submitit_{self.cluster}")
+        submitit = need("submitit", extra="slurm", what=f"launcher=submitit_{self.cluster}")
         self.capacity, self._folder = capacity, sweep / _FOLDER
         self._running: dict[int, Any] = {}
         self._missing: dict[int, float] = {}  # since when a job is over without a result

@@ -131,12 +131,16 @@ def variables_to_pass() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def signals_blocked() -> Iterator[None]:
-    """Starts processes that Ctrl-C does not reach before they are prepared for it."""
+def signals_blocked(*more: signal.Signals) -> Iterator[None]:
+    """Lets Ctrl-C wait until the end of the block; processes that are started in it never get it.
+
+    Args:
+        *more: further signals that wait.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *more})
     try:
         yield
     finally:
