@@ -21,7 +21,6 @@ SMALL_FILES = {
     "commands/register.py": "one file a command",
     "commands/serve.py": "one file a command",
     "launchers/loky_internals.py": "private parts of loky, in one module",
-    "launchers/resources.py": "cores and GPUs of workers",
     "nn/kernels/onednn_internals.py": "private operators of torch, in one module",
 }
 """Files of few lines with a single importer, and why each is a file of its own."""

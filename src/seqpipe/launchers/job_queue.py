@@ -1,5 +1,6 @@
 """The queue of a sweep: a job starts when a worker is free, and none takes another along."""
 
+import contextlib
 import math
 import signal
 import sys
@@ -134,7 +135,10 @@ def _completed_note(job: QueuedJob, end: JobEnd, sweep: Path) -> Job | None:
     """The note of a job, completed where its process could not; None if it has none."""
     note = read_job(sweep, job.number)
     if end.fault and (note is None or note.status == RUNNING):
-        folder = str(job.number) if (sweep / str(job.number)).is_dir() else ""
+        left = sweep / str(job.number)
+        with contextlib.suppress(OSError):  # it is not there, or not empty
+            left.rmdir()
+        folder = left.name if left.is_dir() else ""
         note = note or Job(job.number, overrides_by_key(job.overrides))
         note = replace(note, status=FAILED, message=end.fault, folder=note.folder or folder)
         note_job(sweep, note)

@@ -97,6 +97,7 @@ class SubmititWorkers(Workers):
     def _end_of(self, number: int) -> JobEnd | None:
         """The end of a job; None while it runs."""
         submitted = self._running[number]
+        end: JobEnd
         if submitted.paths.result_pickle.exists():
             try:
                 end = submitted.result()

@@ -37,7 +37,7 @@ def begin(starter: int) -> None:
         starter: number of the process that has started it.
     """
     leave_terminal()
-    for number in (signal.SIGINT, *unignored_signals()):
+    for number in (signal.SIGINT, signal.SIGTERM):  # those that the starter sends
         signal.signal(number, lambda received, _frame: _received.append(received))
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

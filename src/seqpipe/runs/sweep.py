@@ -40,6 +40,7 @@ from seqpipe.report.sweep_jobs import (
     RUNNING,
     Job,
     forget_jobs,
+    log_of_job,
     note_job,
     read_jobs,
 )
@@ -162,7 +163,11 @@ def end_sweep(
         the page and the folds; without a page everything that was written is removed.
     """
     jobs = read_jobs(sweep.folder)
-    if not (any(job.status == FINISHED for job in jobs) or sweep.left_anything()):
+    finished = any(job.status == FINISHED for job in jobs)
+    logged = any(
+        job.status == FAILED and log_of_job(sweep.folder, job.number).is_file() for job in jobs
+    )  # the messages say where to read more
+    if not (finished or logged or sweep.left_anything()):
         forget_jobs(sweep.folder)
         sweep.discard()
         return Compared(None)
