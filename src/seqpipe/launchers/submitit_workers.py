@@ -218,7 +218,7 @@ _ACTIVE = (
 
 
 def _output(*words: str) -> str | None:
-    """What a command of SLURM prints; None if it fails."""
+    """The text that a command of SLURM prints; None if it fails."""
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
