@@ -26,7 +26,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: fresh help install train ui test test-slow test-full fuzz bench lint format clean
+.PHONY: fresh help install train ui test test-slow test-full fuzz bench soak lint format clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -59,6 +59,9 @@ fuzz: $(INSTALLED) ## try thousands of odd command lines and damaged files, othe
 
 bench: $(INSTALLED) ## run the benchmarks and write docs/performance.md; leave the machine alone meanwhile
 	$(BIN)/python benchmarks/all.py --page docs/performance.md $(ARGS)
+
+soak: $(INSTALLED) ## 200 runs in one process, 50 processes in turn, a server under load: half an hour
+	$(BIN)/python benchmarks/soak.py $(ARGS)
 
 lint: $(INSTALLED) ## ruff, mypy, yamllint
 	$(BIN)/ruff check

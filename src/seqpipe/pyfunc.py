@@ -12,7 +12,8 @@ from typing import Any
 from seqpipe.errors import SeqpipeError
 from seqpipe.inference.load import load_model, trusted_modules
 from seqpipe.inference.pyfunc import Served
-from seqpipe.tracking.serving import Failed, Refused
+from seqpipe.tracking.mlflow_internals import refuse_deep_json
+from seqpipe.tracking.serving import Failed, Refused, too_deep
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +40,7 @@ class ServedModel:
         except SeqpipeError as error:
             raise Refused(str(error)) from None
         except RecursionError:  # JSON that Python could just read
-            raise Refused(
-                "inputs: are nested too deeply; allowed: inputs like those of the training"
-            ) from None
+            raise too_deep() from None
         except Exception:
             log.exception("no answer")
             raise Failed("the model failed; the server's log has the reason") from None
@@ -49,4 +48,5 @@ class ServedModel:
 
 def _load_pyfunc(path: str) -> ServedModel:
     """MLflow calls this with the folder that `MLmodel` names as `data`."""
+    refuse_deep_json(too_deep)
     return ServedModel(Served(load_model(Path(path), trusted_modules())))

@@ -312,6 +312,7 @@ def test_where_the_disk_is_full_as_well_calls_wait_in_memory(
     for step in range(40):
         tracker.log_metrics({"train/loss": step}, step)
     assert caplog.text.count("nothing can wait there for the store: No space left") == 1
+    assert not (tmp_path / "unsent").exists()  # nor an empty journal, which sync would find
     outage.error = None
     tracker.end("FINISHED")
     history = client.get_metric_history(tracker.run_id, "train/loss")

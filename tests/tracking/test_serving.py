@@ -15,9 +15,18 @@ import pytest
 from mlflow import MlflowClient
 
 from seqpipe.errors import ConfigError, DataError, SeqpipeError
+from seqpipe.tracking.mlflow_internals import refuse_deep_json
 from seqpipe.tracking.registry import register_model
 from seqpipe.tracking.run_record import RunRecord
-from seqpipe.tracking.serving import check_model, curl, example_of, free_port, serving
+from seqpipe.tracking.serving import (
+    Refused,
+    check_model,
+    curl,
+    example_of,
+    free_port,
+    serving,
+    too_deep,
+)
 from seqpipe.tracking.store import open_store
 
 OURS = "flavors:\n  python_function:\n    loader_module: seqpipe.pyfunc\n    data: data\n"
@@ -180,3 +189,21 @@ def test_what_cannot_be_registered_leaves_no_name(uri, tmp_path):
         "alias=v1: wrong form; allowed: letters, digits, _ and -, but neither latest nor v1",
     ]
     assert "empty" not in [one.name for one in MlflowClient(uri).search_registered_models()]
+
+
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")
+def test_json_that_is_too_deep_for_python_is_refused_by_the_server_with_the_reason(monkeypatch):
+    from mlflow.pyfunc import scoring_server as server
+
+    monkeypatch.setattr(server, "_decode_json_input", server._decode_json_input)  # put back after
+    deep = b'{"dataframe_records": [{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]}"
+    with pytest.raises(RecursionError):
+        server._decode_json_input(deep)
+    for _ in range(2):  # the models of one process
+        refuse_deep_json(too_deep)
+    with pytest.raises(
+        Refused, match="inputs: are nested too deeply; allowed: inputs like"
+    ) as made:
+        server._decode_json_input(deep)
+    assert made.value.get_http_status_code() == 400
+    assert server._decode_json_input(b'{"inputs": [1]}') == {"inputs": [1]}

@@ -125,7 +125,8 @@ class Journal:
             else:
                 raise BadRecordError("is empty")
         except BaseException as error:
-            if not self.path.is_file():  # nothing waits yet, and nothing can
+            nothing = not self.path.is_file() or self.path.stat().st_size == 0
+            if nothing and head is not None:  # its head has no room
                 shutil.rmtree(self.folder, ignore_errors=True)
             lock.release()
             if isinstance(error, BadRecordError):

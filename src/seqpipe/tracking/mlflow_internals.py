@@ -4,7 +4,9 @@ tests/config/test_private_apis.py fails where a new version of MLflow changes on
 """
 
 import contextlib
-from collections.abc import Iterator
+import functools
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,29 @@ def artifact_repository(artifact_uri: str, tracking_uri: str) -> Any:
 def download_file(repository: Any, remote: str, local: Path) -> None:
     """Downloads one file to exactly this place; the public way decides the place itself."""
     repository._download_file(remote, str(local))
+
+
+def refuse_deep_json(refusal: Callable[[], Exception]) -> None:
+    """Lets MLflow's server refuse JSON that is nested too deeply for Python.
+
+    MLflow takes the RecursionError for a fault of its own: status 500, a closed connection.
+
+    Args:
+        refusal: makes the error that is raised instead.
+    """
+    server = sys.modules.get("mlflow.pyfunc.scoring_server")
+    decode = getattr(server, "_decode_json_input", None)
+    if server is None or decode is None or hasattr(decode, "__wrapped__"):
+        return
+
+    @functools.wraps(decode)
+    def decode_or_refuse(json_input: Any) -> Any:
+        try:
+            return decode(json_input)
+        except RecursionError:
+            raise refusal() from None
+
+    vars(server)["_decode_json_input"] = decode_or_refuse
 
 
 def system_monitors() -> tuple[list[Any], str]:

@@ -56,6 +56,11 @@ class Refused(_HttpError):
     code = INVALID_PARAMETER_VALUE
 
 
+def too_deep() -> Refused:
+    """The refusal of inputs that are nested too deeply."""
+    return Refused("inputs: are nested too deeply; allowed: inputs like those of the training")
+
+
 class Failed(_HttpError):
     """The model failed on a valid request: 500."""
 
