@@ -5,8 +5,6 @@ import os
 import shlex
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -117,16 +115,9 @@ serving._end(p)
 """
 
 
-def test_a_process_that_will_not_end_is_ended_with_its_group():
-    source = str(Path(__file__).resolve().parents[2] / "src")
-    done = subprocess.run(
-        [sys.executable, "-c", _STUBBORN],
-        env={**os.environ, "PYTHONPATH": source},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+def test_a_process_that_will_not_end_is_ended_with_its_group(warm, tmp_path):
+    done = warm.run(_STUBBORN, cwd=tmp_path, seconds=60)
+    assert done.returncode == 0, done.stderr
     until = time.monotonic() + 5
     while time.monotonic() < until:  # it is waited for by whoever adopted it
         try:
