@@ -22,6 +22,7 @@ BENCHMARKS = {
     "kernels": "recurrent kernels",
     "start_up": "starting",
     "threads": "threads",
+    "sweeps": "a grid of 24 runs",
     "generation": "sampling and translating",
     "predicting": "predicting",
     "cost": "growth of the cost",
@@ -49,7 +50,7 @@ def main() -> None:
         command = [sys.executable, str(HERE / f"{name}.py"), "--json", str(file)]
         print(f"## {' '.join(command[1:])}", flush=True)
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        if name == "threads":  # which measures them
+        if name in ("threads", "sweeps"):  # which measure or divide them
             del environment["OMP_NUM_THREADS"]
         failed = subprocess.run(command, env=environment, check=False).returncode
         rows = read_rows(file) if file.is_file() else []
@@ -71,7 +72,7 @@ def main() -> None:
 def preamble(reasons: list[str]) -> str:
     """The machine, and whether it was quiet."""
     lines = [f"Measured on {datetime.date.today().isoformat()}.", ""]
-    found = {**machine(), "threads": "1, except in threads.py"}
+    found = {**machine(), "threads": "1, except in threads.py and sweeps.py"}
     lines += [f"- {name}: {value}" for name, value in found.items()]
     quiet = "yes" if not reasons else f"**no**: {'; '.join(reasons)}"
     return "\n".join([*lines, f"- quiet: {quiet}"])

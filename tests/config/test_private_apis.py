@@ -1,6 +1,7 @@
 """What seqpipe uses of its dependencies' internals: in one module each, and still there."""
 
 import ast
+import inspect
 import logging
 import re
 import sys
@@ -13,6 +14,9 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from hydra.utils import get_class
+from joblib.externals.loky import process_executor
+from joblib.externals.loky.backend import resource_tracker
+from joblib.externals.loky.backend import utils as loky_utils
 from mlflow.models.model import MLMODEL_FILE_NAME, Model
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.store.db import utils as database
@@ -26,6 +30,7 @@ from torchmetrics import MeanMetric
 import seqpipe
 from seqpipe.config import hydra_internals
 from seqpipe.config.paths import conf_dir
+from seqpipe.launchers import loky_internals
 from seqpipe.tasks.sacrebleu_internals import score_of, signature_of, statistics_of
 from seqpipe.tasks.torchmetrics_internals import set_state
 from seqpipe.tracking import mlflow_internals, serving
@@ -258,3 +263,13 @@ def test_what_tests_compose_quickly_is_what_hydra_composes(forked, capsys, monke
         monkeypatch.setattr(sys, "argv", ["-c", *lines])
         exec(COMPOSED, {})
         assert capsys.readouterr().out == plain.stdout
+
+
+def test_loky_ends_grown_workers_by_psutil_and_names_exit_codes_in_its_errors():
+    assert isinstance(process_executor._USE_PSUTIL, bool)  # False: memory is not looked at
+    assert callable(resource_tracker.ensure_running)
+    error = loky_utils._format_exitcodes([-9])
+    text = f"The exit codes of the workers are {error}"
+    assert "The exit codes of the workers are" in inspect.getsource(process_executor)
+    assert loky_internals.exit_code_in(RuntimeError(text)) == -9
+    assert loky_internals.exit_code_in(RuntimeError("no codes")) is None
