@@ -54,6 +54,7 @@ from seqpipe.errors import ConfigError, DataError
 from seqpipe.peers import ExchangeError
 from seqpipe.processes import (
     ignore_stale_ranks,
+    is_child,
     is_launched,
     leave_process_group,
     rank,
@@ -98,7 +99,8 @@ def main() -> int:
                 print_error(error)
             return WRONG_INPUT
         except KeyboardInterrupt:
-            print_error("interrupted")
+            if rank() == 0:
+                print_error("interrupted")
             return INTERRUPTED
         finally:
             leave_process_group()
@@ -174,7 +176,7 @@ def _run_panel_command(command: str, words: list[str]) -> int:
         text = f"cannot be made ({error.strerror}); allowed: a folder that can be written to"
         raise ConfigError(f"{error.filename}: {text}, or hydra.run.dir=...") from None
     except SystemExit as error:
-        return exit_code_of(error)
+        return exit_code_of(error, first=rank() == 0)
     return jobs.exit_code()
 
 
@@ -266,6 +268,8 @@ class _Jobs:
         try:
             result = _run_job(cfg, launch)
         except Exception as error:
+            if isinstance(error, ConfigError) and is_launched() and not is_child():
+                error.shown = error.shown and rank() == 0  # the same in all processes
             self.failed.append((job_name(), code := report_error(error, first=rank() == 0)))
             if has_own_process():
                 raise

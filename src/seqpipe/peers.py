@@ -241,6 +241,9 @@ class Peers:
                     beaten = now
                     self._send_all()
                 self._look_around(now)
+            for key in [*selector.get_map().values()]:  # also of those that never said who they are
+                if key.data is not None:
+                    key.data.socket.close()
 
     def _look_around(self, now: float) -> None:
         """Notes silent and ended processes, and ends this one if it cannot end by itself."""

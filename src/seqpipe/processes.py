@@ -22,6 +22,7 @@ RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 PEERS = "SEQPIPE_PEERS"
 """The variable with the address at which a training waits for the processes it has started."""
 _STARTED_BY = "SEQPIPE_STARTED_BY"  # id of the process of ours that started this one
+_TASKS_PER_NODE = "SLURM_NTASKS_PER_NODE"
 _PLACES = ("MASTER_ADDR", "MASTER_PORT")
 _SET_BY_LIGHTNING = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", *_PLACES)
 _OF_A_PROCESS = (
@@ -140,6 +141,7 @@ def ignore_stale_ranks(trainer: Mapping[str, Any]) -> str | None:
                 f"number {rank()}; allowed: as many trainer.devices as the launcher starts "
                 "processes, with trainer.strategy=ddp; or without the launcher"
             )
+        _check_launched(trainer, asked, words)
         return None
     if asked == 1:
         found = [name for name in _OF_A_PROCESS if name in os.environ and not _is_first(name)]
@@ -159,6 +161,21 @@ def ignore_stale_ranks(trainer: Mapping[str, Any]) -> str | None:
             f"allowed: trainer.devices={world}, or without the variables {', '.join(ranks)}"
         )
     return None
+
+
+def _check_launched(trainer: Mapping[str, Any], asked: int | None, words: str) -> None:
+    """Refuses what Lightning would refuse only when the training starts."""
+    started = os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS", "")
+    if not started.isdecimal() or asked is None or "devices" not in trainer:
+        return
+    devices = asked // int(trainer.get("num_nodes", 1))
+    if os.environ.get("SLURM_NTASKS", "1") != "1" and _TASKS_PER_NODE not in os.environ:
+        text = f"srun --ntasks={started} does not say how many processes a machine gets"
+        raise ConfigError(f"{words}: {text}; allowed: srun --ntasks-per-node={devices}")
+    if asked != int(started):
+        text = f"asks for {asked}, and the launcher started {started} processes"
+        allowed = "as many on each machine as trainer.devices, on trainer.num_nodes machines"
+        raise ConfigError(f"{words}: {text}; allowed: {allowed}")
 
 
 def processes_of(trainer: Mapping[str, Any]) -> int | None:

@@ -18,20 +18,22 @@ PROGRAM = "seqpipe: "  # what messages start with
 WRONG_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
 
-def exit_code_of(error: SystemExit) -> int:
+def exit_code_of(error: SystemExit, *, first: bool = True) -> int:
     """The exit code of a SystemExit; its message, or the signal, is printed.
+
+    Args:
+        error: it ended a command.
+        first: this process is the only one, or the first of several: it prints the signal.
 
     Raises:
         KeyboardInterrupt: the user pressed Ctrl-C, which Lightning turns into SystemExit.
     """
     if isinstance(error.__context__, KeyboardInterrupt):
         raise KeyboardInterrupt from None
-    if error.code == TERMINATED:
-        print_error("terminated")
-    else:
-        for number in ENDING_SIGNALS:
-            if error.code == 128 + number:
-                print_error(f"ended by {number.name}")
+    names = {128 + number: f"ended by {number.name}" for number in ENDING_SIGNALS}
+    names[TERMINATED] = "terminated"
+    if first and error.code in names:
+        print_error(names[error.code])
     if isinstance(error.code, str):
         print_error(error.code)
     return error.code if isinstance(error.code, int) else int(error.code is not None)

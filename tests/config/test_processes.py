@@ -6,7 +6,14 @@ import pytest
 from pytorch_lightning import Trainer
 
 from seqpipe.errors import ConfigError
-from seqpipe.processes import ignore_stale_ranks, is_launched, processes_of, rank, starting_children
+from seqpipe.processes import (
+    ignore_stale_ranks,
+    is_follower,
+    is_launched,
+    processes_of,
+    rank,
+    starting_children,
+)
 
 ONE = {"devices": 1, "num_nodes": 1, "accelerator": "auto"}
 TWO = {"devices": 2, "num_nodes": 1, "accelerator": "cpu"}
@@ -16,7 +23,7 @@ BY_HAND = {
 }
 NAMES = (
     *("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT"),
-    *("SLURM_JOB_ID", "SLURM_JOB_NAME"),
+    *("SLURM_JOB_ID", "SLURM_JOB_NAME", "SLURM_NTASKS_PER_NODE"),
     *("SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_ID", "TORCHELASTIC_RUN_ID", "SEQPIPE_STARTED_BY"),
 )
 
@@ -96,6 +103,36 @@ def test_the_second_process_of_a_launcher_is_refused_where_one_was_asked_for(var
         ignore_stale_ranks(ONE)
     assert ignore_stale_ranks(TWO) is None
     assert rank() == 1
+
+
+@pytest.mark.parametrize(
+    ("started", "message"),
+    [
+        ({"TORCHELASTIC_RUN_ID": "7", "WORLD_SIZE": "4"}, "asks for 2, and the launcher started 4"),
+        ({"SLURM_STEP_ID": "0", "SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "4"}, "started 4"),
+        ({"SLURM_STEP_ID": "0", "SLURM_NTASKS": "2"}, "allowed: srun --ntasks-per-node=2$"),
+    ],
+)
+def test_another_number_of_processes_than_the_launcher_started_is_refused(
+    variables, started, message
+):
+    variables(**started)
+    with pytest.raises(ConfigError, match=message):
+        ignore_stale_ranks(TWO)
+
+
+def test_only_the_processes_after_the_first_of_a_launcher_follow_it(variables):
+    variables()
+    assert not is_follower(TWO)
+    variables(**BY_HAND)
+    assert not is_follower(TWO)
+    variables(**{**BY_HAND, "RANK": "1", "LOCAL_RANK": "1"})
+    assert is_follower(TWO)
+    assert not is_follower(ONE)
+    variables(LOCAL_RANK="1")
+    assert not is_follower(TWO)  # nothing says where to meet
+    variables(LOCAL_RANK="1", TORCHELASTIC_RUN_ID="7")
+    assert is_follower(TWO)
 
 
 def test_a_child_of_this_process_would_be_known_as_one(variables, monkeypatch):
