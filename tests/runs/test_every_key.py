@@ -81,6 +81,8 @@ EXEMPT = {
     "task.background": "belongs to task.spans=runs; tests/tasks/test_entities.py",
     "task.bleu_lowercase": "belongs to task.bleu=...; tests/tasks/test_text_metrics.py",
     "callbacks.early_stopping.check_on_train_epoch_end": "only false is allowed",
+    "trainer.strategy": "of several processes; tests/runs/test_processes.py",
+    "trainer.process_timeout": "of several processes; tests/runs/test_processes.py",
     "resume": "names a checkpoint; tests/runs/test_resume.py",
     "folds": "acts together with a fold; tests/data/test_folds.py",
     "fold": "acts together with folds; tests/data/test_folds.py",

@@ -47,7 +47,7 @@ class SaveRequests:
         found = re.fullmatch(r"(\d+)([a-z]+)", every) if isinstance(every, str) else None
         self.seconds = None if found is None else int(found[1]) * TIME_UNITS[found[2]]
         self.updates = every if isinstance(every, int) else None
-        self._saved_at, self._saved_step = time.monotonic(), 0
+        self._saved_at, self._saved_step = 0.0, 0
         self._signal, self._came_at = 0, 0.0
         self._handlers = contextlib.ExitStack()
 
