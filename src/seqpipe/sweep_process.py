@@ -78,8 +78,9 @@ def sweeping(
             return continued.folder
         try:
             started.append(start_sweep(folder, plan, Path.cwd(), command))
-        except OSError as error:  # Hydra cannot write there either, and says so
-            print_error(f"{folder}: no record of the sweep ({error.strerror})")
+        except OSError as error:
+            if folder.is_dir():  # otherwise Hydra cannot make it either, and says so
+                print_error(f"{folder}: no record of the sweep ({error.strerror})")
             return folder
         return started[0].folder
 

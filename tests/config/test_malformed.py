@@ -121,7 +121,10 @@ def test_words_that_are_allowed_are_listed_once():
         ),
         ("depth=range(3,1)", "no values; allowed: one value or more"),
         ("cell=glob(z*)", "no values; allowed: one value or more"),
-        ("optim.lr=interval(0.1,0.2)", "has no end of values; allowed: a list, range(...)"),
+        (
+            "optim.lr=interval(0.1,0.2)",
+            "has no end of values; allowed: a list, range(...), or a search: sweep=optuna",
+        ),
     ],
 )
 def test_a_sweep_over_nothing_is_refused(override, reason):
