@@ -15,9 +15,15 @@ LITTLE = (
 )
 
 
+def page_named_in(printed: str) -> str:
+    """The page that the closing lines of a sweep name."""
+    (line,) = [line for line in printed.splitlines() if line.startswith("comparison: ")]
+    return line.removeprefix("comparison: ")
+
+
 def _run(warm, folder, *overrides):
     done = warm.run(SEQPIPE, *overrides, *LITTLE, cwd=folder)
-    page = folder / done.stdout.splitlines()[-1].removeprefix("comparison: ")
+    page = folder / page_named_in(done.stdout)
     return done, page
 
 
@@ -73,8 +79,7 @@ def test_cells_ends_in_means_over_seeds_for_each_task_that_has_its_data(warm, tm
     done = warm.run(SEQPIPE, "experiment=cells", *FEW, cwd=tmp_path)
     assert done.returncode == 2, done.stderr  # there are no files of the music
     assert "data.path=null: there are no files to read" in done.stderr
-    last = [line for line in done.stdout.splitlines() if line.startswith("comparison: ")][-1]
-    page = tmp_path / last.removeprefix("comparison: ")
+    page = tmp_path / page_named_in(done.stdout)
     rows = _table(page, "Comparison")
     assert [(row["on"], row["setting"], row["seeds"]) for row in rows] == [
         (task, cell, "2") for task in ("memory", "language") for cell in ("rnn", "gru")
