@@ -49,7 +49,7 @@ def continued_sweep(plan: SweepPlan, command: str) -> "Continued | None":
     for line in [] if found is None else found.lines():
         print_text(line)
     if found is None:
-        where = wanted if is_named else f"in {wanted.parent}"
+        where = f"in {wanted if is_named else wanted.parent}"
         print_text(f"{SKIP_DONE}: there is no sweep of these jobs {where}: all of them run")
     return found
 

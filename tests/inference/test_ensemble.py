@@ -1,11 +1,12 @@
 """Several models that answer as one: the mean of their probabilities, or of their numbers."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from seqpipe.data.base import FieldSpec, SequenceBatch
-from seqpipe.inference.ensemble import Ensemble
+from seqpipe.inference.ensemble import Ensemble, _same
 from seqpipe.tasks.averages import Averages
 from seqpipe.tasks.classification import Classification
 from seqpipe.tasks.language_modeling import LanguageModeling
@@ -102,6 +103,21 @@ def test_each_model_of_an_ensemble_carries_its_own_state():
         answer(ensemble, batch, carried)
     first, second = carried.lanes
     assert first.flatten().tolist() == second.flatten().tolist() == [1.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "equal"),
+    [
+        ({"mean": np.array([1.0, np.nan])}, {"mean": np.array([1.0, np.nan])}, True),
+        ({"mean": np.array([1.0, 2.0])}, {"mean": np.array([1.0, 2.5])}, False),
+        ({"names": ("a", "b")}, {"names": ["a", "b"]}, True),
+        ({"names": ["a", "b"]}, {"names": ["a"]}, False),
+        ({"a": {"w": torch.ones(2)}}, {"a": {"w": torch.zeros(2)}}, False),
+        ({"a": None}, {"b": None}, False),
+    ],
+)
+def test_states_of_fields_are_compared_with_the_arrays_in_them(one, other, equal):
+    assert _same(one, other) is equal
 
 
 @pytest.mark.parametrize("task", [Transduction, Transcription])

@@ -14,7 +14,8 @@ from seqpipe.commands.dispatch import call
 from seqpipe.config.commandline import check, read_flags
 from seqpipe.config.sweep_plan import plan_of
 from seqpipe.errors import ConfigError
-from seqpipe.inference.ensemble import why_no_ensemble
+from seqpipe.inference.ensemble import Ensemble, why_no_ensemble
+from seqpipe.inference.model import Model
 from seqpipe.report.sweep_jobs import FINISHED, read_jobs
 from seqpipe.runs import sweep_members
 from seqpipe.runs.skip_done import continue_sweep
@@ -223,6 +224,18 @@ def test_models_of_different_data_are_no_ensemble(here, capsys, monkeypatch):
     assert "#2 (hidden_size=5)" in said.out
     assert "ensemble of" not in said.out
     assert reason in said.err
+
+
+def test_models_that_write_sequences_answer_no_input_together_either(here, capsys, monkeypatch):
+    monkeypatch.setattr(Model, "samples", property(lambda model: not is_ensemble(model)))
+    (here / "new.csv").write_text("text\na\n")
+    assert call("predict", ["run=sweep:latest", "input=new.csv", "output=none.csv"]) == 2
+    assert "writes new sequences and cannot predict" in capsys.readouterr().err
+    assert not (here / "none.csv").exists()
+
+
+def is_ensemble(model):
+    return isinstance(model.network, Ensemble)
 
 
 @pytest.mark.parametrize(

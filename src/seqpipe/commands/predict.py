@@ -52,6 +52,7 @@ def run(options: Predict, root: Path) -> Answer:
     opened = list[Opened]()
     if options.run.startswith(SWEEP):
         opened = open_members(options, find_members(options, root), root)
+        opened[0].model.check_predicts()  # of the others there is no ensemble
         made, reason = ensemble_or_reason(opened, options.run)
         if made is None:
             _show_members(opened)
@@ -88,8 +89,8 @@ def _show_members(opened: Sequence[Opened], ensemble: Ensemble | None = None) ->
     if ensemble is not None:
         how = number if ensemble.has_numbers else "{:.1%}".format
         agreed = [how(value) for value in ensemble.agreement()]
-    compared = "distance" if ensemble is not None and ensemble.has_numbers else "agrees"
-    for name in ("job", *names, *([f"{compared} with the ensemble"] if ensemble else []), "run"):
+    compared = "distance from" if ensemble is not None and ensemble.has_numbers else "agrees with"
+    for name in ("job", *names, *([f"{compared} the ensemble"] if ensemble else []), "run"):
         table.add_column(name, justify="left" if name in ("job", "run") else "right")
     for one, job, agrees in zip(opened, jobs, agreed, strict=True):
         numbers = (number(job.monitored) if job.kept == name else "" for name in names)

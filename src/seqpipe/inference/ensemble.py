@@ -1,10 +1,10 @@
 """Several trained models of the same data that answer as one: the average of what they predict."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
+import numpy as np
 from torch import Tensor, nn
 
 from seqpipe.data.base import Field
@@ -143,10 +143,8 @@ def _difference(one: Model, other: Model) -> str:
         parts = key.split(".")[1:]
         values = (shown(_value(model.config["data"], parts)) for model in (one, other))
         return f"their data, {key}={' and '.join(values)}"
-    for split in ("train", "valid", "test"):
-        digests = [model.facts.get("digests", {}).get(split) for model in (one, other)]
-        if digests[0] != digests[1]:
-            return f"the records of their {split} split"
+    if (split := _different_split(one, other)) is not None:
+        return f"the records of their {split} split"
     for role in ("y", "x"):
         fields = [getattr(model, role) for model in (one, other)]
         if not _same_field(*fields):
@@ -155,9 +153,18 @@ def _difference(one: Model, other: Model) -> str:
     return ""
 
 
+def _different_split(one: Model, other: Model) -> str | None:
+    """The first split whose records differ; None if none does."""
+    digests = [model.facts.get("digests", {}) for model in (one, other)]
+    splits = ("train", "valid", "test")
+    return next((name for name in splits if digests[0].get(name) != digests[1].get(name)), None)
+
+
 def _different_key(one: Model, other: Model) -> str:
     """The first key of data with another value that answers depend on."""
     ignored = {f"data.{name}" for name in _OF_THE_TRAINING}
+    if _different_split(one, other) is None:  # the seed of shares that are not drawn
+        ignored |= {"data.source.seed", "data.source.source.seed"}
     ignored |= {f"data.{r}.{name}" for r, field in (("x", one.x), ("y", one.y)) if field
                 for name in field.augmentations}  # fmt: skip
     return next(_different_keys(one.config["data"], other.config["data"], "data", ignored), "")
@@ -182,10 +189,19 @@ def _value(node: Any, parts: Sequence[str]) -> Any:
 def _same_field(one: Field | None, other: Field | None) -> bool:
     if one is None or other is None:
         return one is other
-    weights = one.weights(), other.weights()
-    same = weights[0].keys() == weights[1].keys()
-    return (
-        same
-        and one.state() == other.state()
-        and all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    )
+    return _same(one.state(), other.state()) and _same(one.weights(), other.weights())
+
+
+def _same(one: Any, other: Any) -> bool:
+    """True if two states are equal: arrays and tensors in nested containers, NaN equal to NaN."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        one, other = one.cpu().numpy(), other.cpu().numpy()
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        one, other = np.asarray(one), np.asarray(other)
+        floats = one.dtype.kind in "fc" and other.dtype.kind in "fc"
+        return np.array_equal(one, other, equal_nan=floats)
+    return bool(one == other)

@@ -104,7 +104,7 @@ def find_members(options: RunOptions, root: Path) -> Members:
         try:
             members.append(Member(job, name, inside(folder, job.folder)))
         except BadRecordError as error:
-            left_out.append(f"{name}: its folder {error}")
+            left_out.append(f"{name}: {job.folder} {error}")
     for text in left_out:
         log.warning("left out: %s", text)
     if not members:
